@@ -1,0 +1,323 @@
+"""A transaction being stepped: the only mutable thing in the core, alive for one step.
+
+`advance` is the protocol itself. It looks at the whole transaction and does, in this order, all
+that is allowed now: decide, settle what needs no call, send what is ready and due, finish.
+"""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from trypact_coordinator.core.admission import check_branches
+from trypact_coordinator.core.errors import BranchConflict, UnknownBranch, invariant
+from trypact_coordinator.core.events import Act
+from trypact_coordinator.core.limits import TIMELINE_ENTRIES_MAX
+from trypact_coordinator.core.machine import (
+    SEND,
+    BranchTrigger,
+    Trigger,
+    move_without_call,
+    next_branch_state,
+    next_state,
+    wanted,
+)
+from trypact_coordinator.core.order import compensated_first
+from trypact_coordinator.core.outcome import IN_FLIGHT, PARKED, Call, Outcome, Record, Reply
+from trypact_coordinator.core.policy import MILLISECOND, Policy
+from trypact_coordinator.core.transaction import (
+    SETTLED,
+    Branch,
+    BranchSpec,
+    BranchState,
+    Decision,
+    Entry,
+    Kind,
+    Operation,
+    State,
+    Transaction,
+)
+
+
+class Draft:
+    """One step's working copy of a transaction."""
+
+    __slots__ = (
+        "_admits",
+        "_forced",
+        "_wants_record",
+        "branches",
+        "calls",
+        "changed",
+        "entries",
+        "now",
+        "policy",
+        "replies",
+        "tx",
+    )
+
+    def __init__(self, tx: Transaction, now: int, policy: Policy) -> None:
+        self.tx = tx
+        self.now = now
+        self.policy = policy
+        self.branches = list(tx.branches)
+        self.changed: dict[str, Any] = {}
+        self.entries: list[Entry] = []
+        self.calls: list[Call] = []
+        self.replies: list[Reply] = []
+        self._forced = False
+        self._admits = False
+        self._wants_record = False
+
+    # ------------------------------------------------------------ what events may do
+
+    def find(self, branch_id: str) -> tuple[int, Branch]:
+        """Return a branch and its place. Raises UnknownBranch."""
+        for index, branch in enumerate(self.branches):
+            if branch.spec.id == branch_id:
+                return index, branch
+        raise UnknownBranch(f"transaction {self.tx.xid} has no branch {branch_id!r}")
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the transaction itself."""
+        self.tx = replace(self.tx, **fields)
+
+    def replace(self, index: int, **fields: Any) -> None:
+        """Set fields of a branch that do not change its state."""
+        self.branches[index] = replace(self.branches[index], **fields)
+
+    def move(self, index: int, trigger: BranchTrigger, **fields: Any) -> None:
+        """Move a branch by the table, and set fields beside."""
+        branch = self.branches[index]
+        self.branches[index] = replace(
+            branch, state=next_branch_state(branch.state, trigger), **fields
+        )
+
+    def admit(self, specs: tuple[BranchSpec, ...]) -> None:
+        """Add branches, durably; those it has already are the same request again.
+
+        Raises BranchConflict for an id with other content, InvalidArgument for what may not join.
+        """
+        known = {branch.spec.id: branch.spec for branch in self.branches}
+        if any(known.get(spec.id, spec) != spec for spec in specs):
+            raise BranchConflict
+        new = tuple(spec for spec in specs if spec.id not in known)
+        if not new:
+            return
+        check_branches(new, tuple(known.values()))
+        self.branches.extend(Branch(spec=spec) for spec in new)
+        for spec in new:
+            self.note("registered", spec.id, spec.action)
+        self.force(admits=True)
+
+    def note(self, event: str, branch_id: str = "", detail: str = "") -> None:
+        """Add a line to the timeline; it rides on the next record."""
+        self.entries.append(Entry(self.now, event, branch_id, detail))
+
+    def act(self, event: str, act: Act, branch_id: str = "") -> None:
+        """Add an operator's act to the timeline, durably."""
+        self.note(event, branch_id, f"{act.actor}: {act.reason}")
+        self.force()
+
+    def force(self, *, admits: bool = False) -> None:
+        """Ask for a record that everything after waits for."""
+        self._wants_record = self._forced = True
+        self._admits = self._admits or admits
+
+    def lazily(self) -> None:
+        """Ask for a record that nobody waits for."""
+        self._wants_record = True
+
+    def progressed(self, operation: Operation) -> None:
+        """Note an answer that is worth a record of its own only when nothing else will carry it.
+
+        Results of Try ride on the decision and those of Confirm and Cancel on the finish; what is
+        delivered after the finish has only itself.
+        """
+        if operation is Operation.TRY:
+            self.replies.append(Reply.BRANCH)
+        elif self.tx.settled and not any(b.in_flight for b in self.branches):
+            self.lazily()
+
+    def key(self, branch: Branch) -> str:
+        """Return what the branch's jitter is drawn from."""
+        return f"{self.tx.xid}/{branch.spec.id}"
+
+    def all_tried(self) -> bool:
+        """Whether every tcc and saga branch is TRIED."""
+        return all(b.state is BranchState.TRIED for b in self.branches if not b.spec.is_delivery)
+
+    def decide(self, decision: Decision, reason: str = "", refused_branch_id: str = "") -> None:
+        """Make the decision; settle whatever it leaves nothing to do for."""
+        confirm = decision is Decision.CONFIRM
+        trigger = Trigger.DECIDE_CONFIRM if confirm else Trigger.DECIDE_CANCEL
+        invariant(not confirm or self.all_tried(), "Confirm was decided before every Try was OK")
+        self.change(
+            state=next_state(self.tx.state, trigger),
+            decided_at=self.now,
+            reason=reason,
+            refused_branch_id=refused_branch_id,
+        )
+        self.note(f"decided {decision.name.lower()}", refused_branch_id, reason)
+        for index, branch in enumerate(self.branches):
+            spec = branch.spec
+            settling = move_without_call(spec.kind, spec.on, decision, branch.state)
+            if settling is not None:
+                self.move(index, settling)
+            elif spec.delay_ms:
+                self.replace(index, due_at=self.now + spec.delay_ms * MILLISECOND)
+            elif branch.due_at:
+                # Its back-off was for another operation.
+                self.replace(index, due_at=0)
+        self.replies.append(Reply.DECIDED)
+        self.force()
+
+    # ------------------------------------------------------------ what the protocol allows now
+
+    def advance(self) -> Outcome:
+        """Do all that is allowed now, and return what it asks of the shell."""
+        if self.tx.frozen:
+            return self._outcome(wake_at=None)
+        if self.tx.state is State.TRYING:
+            self._decide_if_due()
+        wake_at = self._call_what_is_ready()
+        if self.tx.decided and not self.tx.settled:
+            self._finish_if_settled()
+        return self._outcome(wake_at)
+
+    def _decide_if_due(self) -> None:
+        all_tried = True
+        for branch in self.branches:
+            if branch.state is BranchState.REFUSED:
+                self.decide(Decision.CANCEL, branch.reason, branch.spec.id)
+                return
+            if branch.state is not BranchState.TRIED and not branch.spec.is_delivery:
+                all_tried = False
+        if all_tried and self.tx.auto_commit:
+            self.decide(Decision.CONFIRM)
+        elif self.now >= self.tx.deadline_at:
+            self.decide(Decision.CANCEL, "the deadline passed")
+
+    def _call_what_is_ready(self) -> int | None:
+        """Send every call that is ready and due; return when time alone allows the next."""
+        decision = self.tx.decision
+        wake_at = self.tx.deadline_at if decision is Decision.UNDECIDED else None
+        if self.tx.paused:
+            return wake_at
+        saga_order = compensated_first(self.branches) if decision is Decision.CANCEL else {}
+        states = {b.spec.id: b.state for b in self.branches}
+        for index, branch in enumerate(self.branches):
+            if branch.state in SETTLED or branch.in_flight:
+                continue
+            operation = wanted(branch.spec.kind, decision, branch.state)
+            if operation is None or not _in_order(branch, operation, states, saga_order):
+                continue
+            allowed_at = branch.due_at
+            if operation is Operation.CANCEL and branch.state is BranchState.TRYING:
+                allowed_at = max(allowed_at, branch.quiet_at)
+            if allowed_at <= self.now:
+                self._call(index, branch, operation, decision)
+            elif wake_at is None or allowed_at < wake_at:
+                wake_at = allowed_at
+        return wake_at
+
+    def _call(self, index: int, branch: Branch, operation: Operation, decision: Decision) -> None:
+        state = next_branch_state(branch.state, SEND[operation])
+        # The count is of one operation, so it starts again with the next one.
+        attempt = branch.attempt + 1 if state is branch.state else 1
+        quiet_at = self.now + self.policy.call_timeout_ms * MILLISECOND
+        is_try = operation is Operation.TRY
+        self.branches[index] = replace(
+            branch,
+            state=state,
+            attempt=attempt,
+            in_flight=True,
+            due_at=0,
+            quiet_at=quiet_at if is_try else 0,
+            stuck=branch.stuck and state is branch.state,
+        )
+        self.calls.append(
+            Call(
+                xid=self.tx.xid,
+                branch_id=branch.spec.id,
+                operation=operation,
+                attempt=attempt,
+                decision=decision,
+                timeout_ms=self.policy.call_timeout_ms,
+                not_after=quiet_at if is_try else 0,
+            )
+        )
+
+    def _finish_if_settled(self) -> None:
+        for branch in self.branches:
+            if branch.state not in SETTLED and not branch.spec.is_delivery:
+                return
+        state = next_state(self.tx.state, Trigger.ALL_SETTLED)
+        self.change(state=state, finished_at=self.now)
+        self.note(state.name.lower())
+        self.replies.append(Reply.SETTLED)
+        self.lazily()
+
+    # ------------------------------------------------------------ what the shell is told
+
+    def _outcome(self, wake_at: int | None) -> Outcome:
+        wants_record = self._wants_record
+        fields: dict[str, Any] = {"branches": tuple(self.branches)}
+        if self.entries:
+            fields["timeline"] = _bounded(self.tx.timeline + tuple(self.entries))
+        if wants_record:
+            fields["version"] = self.tx.version + 1
+        tx = replace(self.tx, **fields)
+        record = None
+        if wants_record:
+            record = Record(
+                transaction=tx,
+                forced=self._forced,
+                due_at=_due_at(tx, wake_at),
+                admits=self._admits,
+            )
+        return Outcome(
+            transaction=tx,
+            record=record,
+            calls=tuple(self.calls),
+            replies=tuple(self.replies),
+            wake_at=wake_at,
+        )
+
+
+def _in_order(
+    branch: Branch,
+    operation: Operation,
+    states: dict[str, BranchState],
+    saga_order: dict[str, set[str]],
+) -> bool:
+    """Whether everything that comes before this operation of this branch is done."""
+    spec = branch.spec
+    if operation is Operation.TRY:
+        return not spec.after or all(states[id_] is BranchState.TRIED for id_ in spec.after)
+    if operation is Operation.DELIVER:
+        return not spec.after or all(states[id_] in SETTLED for id_ in spec.after)
+    if operation is Operation.CANCEL and spec.kind is Kind.SAGA:
+        return all(states[id_] in SETTLED for id_ in saga_order.get(spec.id, ()))
+    return True
+
+
+def _due_at(tx: Transaction, wake_at: int | None) -> int | None:
+    """Return when the sweeper must look at a transaction; see `Record.due_at`."""
+    if tx.frozen:
+        return PARKED
+    if any(branch.in_flight for branch in tx.branches):
+        return IN_FLIGHT
+    if wake_at is not None:
+        return wake_at
+    if tx.settled and all(branch.state in SETTLED for branch in tx.branches):
+        return None
+    return PARKED
+
+
+def _bounded(timeline: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Keep the beginning and the latest of a timeline that outgrew its limit."""
+    if len(timeline) <= TIMELINE_ENTRIES_MAX:
+        return timeline
+    head, tail = TIMELINE_ENTRIES_MAX // 2, TIMELINE_ENTRIES_MAX // 4
+    gap = Entry(timeline[-tail].at, "omitted", detail=f"{len(timeline) - head - tail} entries")
+    return (*timeline[:head], gap, *timeline[-tail:])

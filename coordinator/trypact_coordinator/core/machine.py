@@ -1,0 +1,187 @@
+"""The two transition tables. The diagrams in the docs are drawn from them.
+
+One machine serves all four kinds: `OPERATIONS` says which operations a kind has before and after
+the decision, and the tables say what every answer to them means. A pair that is in no table is
+IllegalTransition, which freezes the transaction instead of guessing.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from trypact_coordinator.core.errors import InvariantViolated
+from trypact_coordinator.core.transaction import (
+    BranchState,
+    Decision,
+    Kind,
+    On,
+    Operation,
+    State,
+)
+
+
+class Trigger(Enum):
+    """What moves a transaction."""
+
+    DECIDE_CONFIRM = "decide confirm"
+    DECIDE_CANCEL = "decide cancel"
+    ALL_SETTLED = "all tcc and saga branches settled"
+
+
+class BranchTrigger(Enum):
+    """What moves a branch."""
+
+    SEND_TRY = "send try"
+    SEND_CONFIRM = "send confirm"
+    SEND_CANCEL = "send cancel"
+    SEND_DELIVER = "send deliver"
+    OK = "ok"
+    REFUSED = "refused"
+    # A new term cannot know whether the last one sent this Try.
+    DOUBT = "try may have been sent"
+    # Cancelled before it was ever tried: there is nothing to undo.
+    RELEASE = "nothing to cancel"
+    # Confirmed, and the kind has no Confirm: its Try was the work.
+    KEEP = "nothing to confirm"
+    # The decision is not the one this delivery is for.
+    DISMISS = "not needed"
+    GIVE_UP = "give up"
+    SKIP = "skip"
+
+
+class IllegalTransition(InvariantViolated):
+    """A state met a trigger that is in no table."""
+
+
+TRANSACTION: dict[tuple[State, Trigger], State] = {
+    (State.TRYING, Trigger.DECIDE_CONFIRM): State.CONFIRMING,
+    (State.TRYING, Trigger.DECIDE_CANCEL): State.CANCELLING,
+    (State.CONFIRMING, Trigger.ALL_SETTLED): State.CONFIRMED,
+    (State.CANCELLING, Trigger.ALL_SETTLED): State.CANCELLED,
+}
+
+_B, _T = BranchState, BranchTrigger
+
+BRANCH: dict[tuple[BranchState, BranchTrigger], BranchState] = {
+    # Before the decision.
+    (_B.REGISTERED, _T.SEND_TRY): _B.TRYING,
+    (_B.REGISTERED, _T.DOUBT): _B.TRYING,
+    (_B.TRYING, _T.SEND_TRY): _B.TRYING,
+    (_B.TRYING, _T.OK): _B.TRIED,
+    (_B.TRYING, _T.REFUSED): _B.REFUSED,
+    # After Confirm.
+    (_B.TRIED, _T.KEEP): _B.CONFIRMED,
+    (_B.TRIED, _T.SEND_CONFIRM): _B.CONFIRMING,
+    (_B.CONFIRMING, _T.SEND_CONFIRM): _B.CONFIRMING,
+    (_B.CONFIRMING, _T.OK): _B.CONFIRMED,
+    # After Cancel, which goes to every Try that may have run.
+    (_B.REGISTERED, _T.RELEASE): _B.CANCELLED,
+    (_B.TRYING, _T.SEND_CANCEL): _B.CANCELLING,
+    (_B.TRIED, _T.SEND_CANCEL): _B.CANCELLING,
+    (_B.CANCELLING, _T.SEND_CANCEL): _B.CANCELLING,
+    (_B.CANCELLING, _T.OK): _B.CANCELLED,
+    # Deliveries, after either.
+    (_B.REGISTERED, _T.DISMISS): _B.NOT_NEEDED,
+    (_B.REGISTERED, _T.SEND_DELIVER): _B.DELIVERING,
+    (_B.DELIVERING, _T.SEND_DELIVER): _B.DELIVERING,
+    (_B.DELIVERING, _T.OK): _B.DELIVERED,
+    (_B.DELIVERING, _T.GIVE_UP): _B.UNDELIVERED,
+    # By hand, after the decision.
+    (_B.REGISTERED, _T.SKIP): _B.SKIPPED,
+    (_B.TRYING, _T.SKIP): _B.SKIPPED,
+    (_B.TRIED, _T.SKIP): _B.SKIPPED,
+    (_B.CONFIRMING, _T.SKIP): _B.SKIPPED,
+    (_B.CANCELLING, _T.SKIP): _B.SKIPPED,
+    (_B.DELIVERING, _T.SKIP): _B.SKIPPED,
+}
+
+
+class Operations(NamedTuple):
+    """Which operation a kind has before the decision, and after each decision."""
+
+    before: Operation | None
+    on_confirm: Operation | None
+    on_cancel: Operation | None
+
+
+OPERATIONS: dict[Kind, Operations] = {
+    Kind.TCC: Operations(Operation.TRY, Operation.CONFIRM, Operation.CANCEL),
+    Kind.SAGA: Operations(Operation.TRY, None, Operation.CANCEL),
+    Kind.MESSAGE: Operations(None, Operation.DELIVER, Operation.DELIVER),
+    Kind.NOTICE: Operations(None, Operation.DELIVER, Operation.DELIVER),
+}
+
+SEND: dict[Operation, BranchTrigger] = {
+    Operation.TRY: BranchTrigger.SEND_TRY,
+    Operation.CONFIRM: BranchTrigger.SEND_CONFIRM,
+    Operation.CANCEL: BranchTrigger.SEND_CANCEL,
+    Operation.DELIVER: BranchTrigger.SEND_DELIVER,
+}
+
+# The operation whose answer a branch in this state is waiting for.
+OPERATION_OF: dict[BranchState, Operation] = {
+    BranchState.TRYING: Operation.TRY,
+    BranchState.CONFIRMING: Operation.CONFIRM,
+    BranchState.CANCELLING: Operation.CANCEL,
+    BranchState.DELIVERING: Operation.DELIVER,
+}
+
+_DELIVERED_AFTER = {
+    On.CONFIRM: (Decision.CONFIRM,),
+    On.CANCEL: (Decision.CANCEL,),
+    On.ANY: (Decision.CONFIRM, Decision.CANCEL),
+}
+
+
+def next_state(state: State, trigger: Trigger) -> State:
+    """Return where a transaction goes. Raises IllegalTransition."""
+    try:
+        return TRANSACTION[state, trigger]
+    except KeyError:
+        raise IllegalTransition(f"a {state.name} transaction met: {trigger.value}") from None
+
+
+def next_branch_state(state: BranchState, trigger: BranchTrigger) -> BranchState:
+    """Return where a branch goes. Raises IllegalTransition."""
+    try:
+        return BRANCH[state, trigger]
+    except KeyError:
+        raise IllegalTransition(f"a {state.name} branch met: {trigger.value}") from None
+
+
+def move_without_call(
+    kind: Kind, on: On, decision: Decision, state: BranchState
+) -> BranchTrigger | None:
+    """Return the trigger that settles a branch at the decision with no call, if there is one."""
+    operations = OPERATIONS[kind]
+    if state is BranchState.REGISTERED:
+        if operations.before is None:
+            return None if decision in _DELIVERED_AFTER[on] else BranchTrigger.DISMISS
+        return BranchTrigger.RELEASE if decision is Decision.CANCEL else None
+    if state is BranchState.TRIED and decision is Decision.CONFIRM:
+        return BranchTrigger.KEEP if operations.on_confirm is None else None
+    return None
+
+
+def wanted(kind: Kind, decision: Decision, state: BranchState) -> Operation | None:
+    """Return the operation a branch needs next under a decision, in order or not."""
+    return _WANTED.get((kind, decision, state))
+
+
+def _wanted_table() -> dict[tuple[Kind, Decision, BranchState], Operation]:
+    table: dict[tuple[Kind, Decision, BranchState], Operation] = {}
+    for kind, operations in OPERATIONS.items():
+        for decision, operation in (
+            (Decision.UNDECIDED, operations.before),
+            (Decision.CONFIRM, operations.on_confirm),
+            (Decision.CANCEL, operations.on_cancel),
+        ):
+            if operation is None:
+                continue
+            for state in BranchState:
+                legal = (state, SEND[operation]) in BRANCH
+                if legal and not (operations.before and operation is Operation.DELIVER):
+                    table[kind, decision, state] = operation
+    return table
+
+
+_WANTED = _wanted_table()

@@ -1,0 +1,55 @@
+"""The order among branches: `after` forwards, and its reverse among saga steps for compensation."""
+
+from collections.abc import Iterable, Sequence
+
+from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind
+
+
+def find_circle(specs: Iterable[BranchSpec]) -> list[str]:
+    """Return the ids along a circle of `after`, or [] if there is none."""
+    after = {spec.id: spec.after for spec in specs}
+    done: set[str] = set()
+    for start in after:
+        # Depth first with an explicit path, so that a long chain cannot exhaust the stack.
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            branch_id, leaving = stack.pop()
+            if leaving:
+                on_path.discard(path.pop())
+                done.add(branch_id)
+            elif branch_id in on_path:
+                return [*path[path.index(branch_id) :], branch_id]
+            elif branch_id not in done:
+                path.append(branch_id)
+                on_path.add(branch_id)
+                stack.append((branch_id, True))
+                stack.extend((named, False) for named in after.get(branch_id, ()))
+    return []
+
+
+def compensated_first(branches: Sequence[Branch]) -> dict[str, set[str]]:
+    """Return, for each saga step, the saga steps that must be compensated before it.
+
+    Those are all that come after it, directly or through branches of other kinds.
+    """
+    if not any(b.spec.kind is Kind.SAGA and b.spec.after for b in branches):
+        # An edge into a saga step is what orders compensation; without one there is no order.
+        return {}
+    specs = {b.spec.id: b.spec for b in branches if not b.spec.is_delivery}
+    first: dict[str, set[str]] = {}
+    for spec in specs.values():
+        if spec.kind is not Kind.SAGA:
+            continue
+        seen: set[str] = set()
+        stack = list(spec.after)
+        while stack:
+            branch_id = stack.pop()
+            if branch_id in seen:
+                continue
+            seen.add(branch_id)
+            if specs[branch_id].kind is Kind.SAGA:
+                first.setdefault(branch_id, set()).add(spec.id)
+            stack.extend(specs[branch_id].after)
+    return first

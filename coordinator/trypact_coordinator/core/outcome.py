@@ -1,0 +1,79 @@
+"""What a step asks of the shell. The comments on `Outcome` are the contract between the two."""
+
+from enum import Enum
+
+import msgspec
+
+from trypact_coordinator.core.transaction import Decision, Operation, Transaction
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One write to the journal: the whole transaction as it is after the step.
+
+    It is applied only if the journal holds `transaction.version - 1` (nothing at all for
+    version 1) under an epoch that is not newer: a compare-and-set.
+    """
+
+    transaction: Transaction
+    # Somebody waits until it is durable. Otherwise it is lazy: it leaves with the next batch, or
+    # alone when the writer is idle.
+    forced: bool
+    # When the sweeper must look at it: IN_FLIGHT while calls are out (whoever starts a new term
+    # takes it up at once), an instant for a timer, None when nothing is left to do.
+    due_at: int | None
+    # Whether branches were admitted, so that what the initiator described must be written too.
+    admits: bool = False
+
+
+# The `due_at` of a transaction that has calls in flight under the epoch of its record.
+IN_FLIGHT = 0
+# The `due_at` of an unfinished transaction that only an operator can move: paused or frozen.
+PARKED = 1 << 62
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One operation to send to a participant."""
+
+    xid: str
+    branch_id: str
+    operation: Operation
+    attempt: int
+    # Which decision a Deliver follows.
+    decision: Decision
+    # When the shell must have reported an answer, Unknown if none came.
+    timeout_ms: int
+    # For Try: the instant after which the participant must refuse it unrun. 0 otherwise.
+    not_after: int
+
+
+class Reply(Enum):
+    """A milestone that callers wait for."""
+
+    BRANCH = 1  # a registered branch is TRIED or REFUSED
+    DECIDED = 2
+    SETTLED = 3
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The contract of a step.
+
+    The shell owes it four duties, in this order:
+
+    1. Make `record` durable with its compare-and-set. If that fails, forget the transaction and
+       everything below, and reload it.
+    2. Only then send `calls` and wake whoever waits for `replies`. (A record that is not forced
+       allows both at once: nothing that leaves depends on it.)
+    3. Turn every answer, time-out, request and act into an event and step again; never act on
+       one directly.
+    4. Step with `TimePassed` once `wake_at` has come. It is in the record too, so that recovery
+       is a query and not a memory.
+
+    While a record is being written, later events of the same transaction wait for it.
+    """
+
+    transaction: Transaction
+    record: Record | None = None
+    calls: tuple[Call, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    # The next instant at which time alone changes something; None if it never does.
+    wake_at: int | None = None

@@ -1,0 +1,362 @@
+"""The one function that decides: `step(transaction, event, now, policy) -> Outcome`.
+
+A step copies the transaction into a `Draft`, lets the event change it, and then asks one question
+of the whole: what does the protocol allow now? (`Draft.advance`: decide, settle, call.) Nothing
+else sends, decides or finishes anything, so every kind of branch and every way of being woken
+goes through the same few lines.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from trypact_coordinator.core.admission import check_branches, check_spec
+from trypact_coordinator.core.draft import Draft
+from trypact_coordinator.core.errors import (
+    AlreadyCancelled,
+    AlreadyConfirmed,
+    BranchSettled,
+    InvalidArgument,
+    NotDecided,
+    TryUnsettled,
+)
+from trypact_coordinator.core.events import (
+    Answered,
+    CommitAsked,
+    DecideAct,
+    Event,
+    Ok,
+    PauseAct,
+    Pending,
+    Refused,
+    Registered,
+    Reported,
+    ResumeAct,
+    Resumed,
+    Retry,
+    RetryAct,
+    RollbackAsked,
+    SkipAct,
+    TimePassed,
+    Unknown,
+)
+from trypact_coordinator.core.limits import BRANCHES_MAX
+from trypact_coordinator.core.machine import OPERATION_OF, BranchTrigger
+from trypact_coordinator.core.outcome import Outcome
+from trypact_coordinator.core.policy import (
+    MILLISECOND,
+    Policy,
+    backoff_us,
+    deadline,
+    slow_retry_us,
+)
+from trypact_coordinator.core.transaction import (
+    SETTLED,
+    Branch,
+    BranchSpec,
+    BranchState,
+    Decision,
+    Kind,
+    Operation,
+    Spec,
+    State,
+    Transaction,
+)
+
+
+def begin(
+    spec: Spec, branches: tuple[BranchSpec, ...], now: int, epoch: int, policy: Policy
+) -> Outcome:
+    """Open a transaction.
+
+    Args:
+        spec: what it is; `interactive` ones wait for Commit.
+        branches: all of them for a one shot, the first ones (or none) for an interactive one.
+        now: the journal's time.
+        epoch: the term that opens it.
+        policy: the coordinator's durations and budgets.
+
+    Raises InvalidArgument or LimitExceeded when `admission` refuses the description.
+    """
+    check_spec(spec)
+    if not branches and not spec.interactive:
+        raise InvalidArgument("branches", "is empty", f"1 to {BRANCHES_MAX}")
+    check_branches(branches)
+    transaction = Transaction(
+        spec=spec,
+        branches=tuple(Branch(spec=branch) for branch in branches),
+        created_at=now,
+        deadline_at=deadline(now, spec.timeout_ms),
+        epoch=epoch,
+        auto_commit=not spec.interactive,
+    )
+    draft = Draft(transaction, now, policy)
+    draft.note("begun", detail=spec.name)
+    draft.force(admits=True)
+    return draft.advance()
+
+
+def tombstone(xid: str, now: int, epoch: int, policy: Policy) -> Outcome:
+    """Settle an xid that nobody has begun: CANCELLED for ever, so a late begin is refused."""
+    spec = Spec(xid=xid, name="", timeout_ms=0, fingerprint=b"")
+    transaction = Transaction(spec=spec, branches=(), created_at=now, deadline_at=now, epoch=epoch)
+    draft = Draft(transaction, now, policy)
+    draft.force(admits=True)
+    draft.decide(Decision.CANCEL, "settled before it was begun")
+    return draft.advance()
+
+
+def freeze(transaction: Transaction, why: str, now: int, policy: Policy) -> Outcome:
+    """Stop everything about a transaction whose invariants do not hold, and say why."""
+    draft = Draft(transaction, now, policy)
+    draft.change(frozen=why)
+    draft.note("frozen", detail=why)
+    draft.force()
+    return draft.advance()
+
+
+def step(transaction: Transaction, event: Event, now: int, policy: Policy) -> Outcome:
+    """Return what becomes of the transaction when the event happens at `now`.
+
+    Raises CallerError when the event is a request the transaction's state does not allow (nothing
+    changes then), and InvariantViolated when something happened that never may.
+    """
+    draft = Draft(transaction, now, policy)
+    _HANDLERS[type(event)](draft, event)
+    return draft.advance()
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _answered(draft: Draft, event: Answered) -> None:
+    index, branch = draft.find(event.branch_id)
+    if OPERATION_OF.get(branch.state) is not event.operation:
+        return  # a straggler: the branch has moved on
+    definite = isinstance(event.answer, Ok | Refused)
+    if event.attempt != branch.attempt and not definite:
+        return  # a later call is under way and will tell
+    _take_answer(draft, index, branch, event.operation, event.answer)
+
+
+def _reported(draft: Draft, event: Reported) -> None:
+    index, branch = draft.find(event.branch_id)
+    if OPERATION_OF.get(branch.state) is event.operation:
+        _take_answer(draft, index, branch, event.operation, event.answer)
+
+
+def _take_answer(
+    draft: Draft,
+    index: int,
+    branch: Branch,
+    operation: Operation,
+    answer: Ok | Refused | Retry | Pending | Unknown,
+) -> None:
+    name = operation.name.lower()
+    branch_id = branch.spec.id
+    match answer:
+        case Ok(result):
+            kept = result if operation in _WITH_RESULT else branch.result
+            draft.move(
+                index, BranchTrigger.OK, in_flight=False, result=kept, reason="", stuck=False
+            )
+            draft.note(f"{name} ok", branch_id)
+            draft.progressed(operation)
+        case Refused(reason):
+            draft.note(f"{name} refused", branch_id, reason)
+            _take_refusal(draft, index, branch, operation, reason)
+        case Retry(after_ms, reason):
+            draft.note(f"{name} retry", branch_id, reason or f"asked to wait {after_ms} ms")
+            wait_us = max(after_ms, 1) * MILLISECOND
+            _ask_again(draft, index, branch, operation, wait_us, reason)
+        case Pending():
+            draft.note(f"{name} pending", branch_id)
+            poll_us = draft.policy.pending_poll_ms * MILLISECOND
+            draft.replace(
+                index, in_flight=False, due_at=draft.now + poll_us, quiet_at=0, reason="pending"
+            )
+            draft.lazily()
+        case Unknown(error):
+            draft.note(f"{name} unknown", branch_id, error)
+            wait_us = backoff_us(draft.policy, draft.key(branch), branch.attempt)
+            _ask_again(draft, index, branch, operation, wait_us, error, quiet_at=branch.quiet_at)
+
+
+# Operations whose result the initiator gets to see.
+_WITH_RESULT = frozenset({Operation.TRY, Operation.DELIVER})
+
+
+def _take_refusal(
+    draft: Draft, index: int, branch: Branch, operation: Operation, reason: str
+) -> None:
+    if operation is Operation.TRY:
+        draft.move(index, BranchTrigger.REFUSED, in_flight=False, reason=reason)
+    elif branch.spec.kind is Kind.NOTICE:
+        draft.move(index, BranchTrigger.GIVE_UP, in_flight=False, reason=reason)
+        draft.progressed(operation)
+    else:
+        wait_us = slow_retry_us(draft.policy, draft.key(branch), branch.attempt)
+        draft.replace(index, in_flight=False, due_at=draft.now + wait_us, reason=reason, stuck=True)
+        draft.lazily()
+
+
+def _ask_again(
+    draft: Draft,
+    index: int,
+    branch: Branch,
+    operation: Operation,
+    wait_us: int,
+    reason: str,
+    quiet_at: int = 0,
+) -> None:
+    policy = draft.policy
+    if branch.spec.kind is Kind.NOTICE and branch.attempt >= policy.notice_attempts:
+        draft.move(index, BranchTrigger.GIVE_UP, in_flight=False, reason=reason)
+        draft.progressed(operation)
+        return
+    # The deadline bounds a Try; everything after the decision is bounded by a human's patience.
+    spent = operation is not Operation.TRY and branch.attempt >= policy.attempts_until_stuck
+    if spent:
+        wait_us = max(wait_us, slow_retry_us(policy, draft.key(branch), branch.attempt))
+    draft.replace(
+        index,
+        in_flight=False,
+        due_at=draft.now + wait_us,
+        quiet_at=quiet_at,
+        reason=reason,
+        stuck=spent,
+    )
+    draft.lazily()
+
+
+# ---------------------------------------------------------------- the initiator
+
+
+def _registered(draft: Draft, event: Registered) -> None:
+    if not draft.tx.spec.interactive:
+        raise InvalidArgument("xid", "names a one-shot transaction, which takes no branches")
+    known = draft.tx.branch(event.branch.id)
+    if known is None or known.spec != event.branch:
+        _require_undecided(draft.tx)
+    draft.admit((event.branch,))
+
+
+def _commit_asked(draft: Draft, event: CommitAsked) -> None:
+    tx = draft.tx
+    if tx.decision is Decision.CONFIRM:
+        return
+    if tx.decision is Decision.CANCEL:
+        raise AlreadyCancelled(_why(tx))
+    # After a restart, Tries whose OK was not durable are asked again, and Commit waits for them.
+    if not tx.resumed and any(
+        b.state in (BranchState.REGISTERED, BranchState.TRYING)
+        for b in tx.branches
+        if not b.spec.is_delivery
+    ):
+        raise TryUnsettled
+    draft.admit(event.deliveries)
+    draft.change(auto_commit=True)
+    draft.note("commit asked")
+
+
+def _rollback_asked(draft: Draft, event: RollbackAsked) -> None:
+    tx = draft.tx
+    if tx.decision is Decision.CANCEL:
+        return
+    if tx.decision is Decision.CONFIRM:
+        raise AlreadyConfirmed
+    draft.admit(event.deliveries)
+    draft.decide(Decision.CANCEL, event.reason or "rolled back by the initiator")
+
+
+def _why(tx: Transaction) -> str:
+    return f"transaction {tx.xid} is cancelled: {tx.reason}"
+
+
+def _require_undecided(tx: Transaction) -> None:
+    if tx.decision is Decision.CONFIRM:
+        raise AlreadyConfirmed
+    if tx.decision is Decision.CANCEL:
+        raise AlreadyCancelled(_why(tx))
+
+
+# ---------------------------------------------------------------- time and terms
+
+
+def _time_passed(draft: Draft, event: TimePassed) -> None:
+    """Nothing but the time changes; `advance` sees what it allows."""
+
+
+def _resumed(draft: Draft, event: Resumed) -> None:
+    undecided = draft.tx.state is State.TRYING
+    quiet_at = draft.now + draft.policy.call_timeout_ms * MILLISECOND
+    for index, branch in enumerate(draft.branches):
+        if undecided and not branch.spec.is_delivery and branch.state is BranchState.REGISTERED:
+            # Results are not written one by one, so a Try that waited for another in the journal
+            # may have left all the same. From now on it counts as one that may have run.
+            draft.move(index, BranchTrigger.DOUBT, quiet_at=quiet_at)
+        elif branch.in_flight:
+            quiet_at_known = quiet_at if undecided else branch.quiet_at
+            draft.replace(index, in_flight=False, due_at=0, quiet_at=quiet_at_known)
+    draft.change(epoch=event.epoch, resumed=True)
+    if not draft.tx.settled:
+        draft.note("resumed", detail=f"epoch {event.epoch}")
+
+
+# ---------------------------------------------------------------- operators
+
+
+def _retry_act(draft: Draft, event: RetryAct) -> None:
+    for index, branch in enumerate(draft.branches):
+        if branch.state not in SETTLED and not branch.in_flight and branch.attempt:
+            draft.replace(index, due_at=0, stuck=False)
+    draft.act("retry asked", event)
+
+
+def _pause_act(draft: Draft, event: PauseAct) -> None:
+    draft.change(paused=True)
+    draft.act("paused", event)
+
+
+def _resume_act(draft: Draft, event: ResumeAct) -> None:
+    draft.change(paused=False)
+    draft.act("unpaused", event)
+
+
+def _decide_act(draft: Draft, event: DecideAct) -> None:
+    if draft.tx.decision is event.decision:
+        return
+    _require_undecided(draft.tx)
+    if event.decision is Decision.CONFIRM and not draft.all_tried():
+        raise TryUnsettled
+    draft.act(f"{event.decision.name.lower()} by operator", event)
+    draft.decide(event.decision, f"by {event.actor}: {event.reason}")
+
+
+def _skip_act(draft: Draft, event: SkipAct) -> None:
+    index, branch = draft.find(event.branch_id)
+    if branch.state is BranchState.SKIPPED:
+        return
+    if not draft.tx.decided:
+        raise NotDecided
+    if branch.state in SETTLED:
+        raise BranchSettled
+    draft.move(index, BranchTrigger.SKIP, in_flight=False, stuck=False)
+    draft.act("skipped", event, event.branch_id)
+
+
+_HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
+    Answered: _answered,
+    Reported: _reported,
+    Registered: _registered,
+    CommitAsked: _commit_asked,
+    RollbackAsked: _rollback_asked,
+    TimePassed: _time_passed,
+    Resumed: _resumed,
+    RetryAct: _retry_act,
+    PauseAct: _pause_act,
+    ResumeAct: _resume_act,
+    DecideAct: _decide_act,
+    SkipAct: _skip_act,
+}
+
+__all__ = ["begin", "freeze", "step", "tombstone"]

@@ -1,0 +1,217 @@
+"""The values everything else is about: a transaction and its branches, all immutable.
+
+Instants are integer microseconds since 1970-01-01T00:00Z on the journal's clock; `at` ends the
+name of an instant. Durations carry their unit in the name.
+"""
+
+from enum import Enum
+
+import msgspec
+
+
+class Kind(Enum):
+    """What a branch is; `machine.OPERATIONS` says which operations that means."""
+
+    TCC = 1
+    SAGA = 2
+    MESSAGE = 3
+    NOTICE = 4
+
+
+class On(Enum):
+    """The decision after which a delivery is due."""
+
+    CONFIRM = 1
+    CANCEL = 2
+    ANY = 3
+
+
+class Operation(Enum):
+    """What a participant can be asked to do."""
+
+    TRY = 1
+    CONFIRM = 2
+    CANCEL = 3
+    DELIVER = 4
+
+
+class Decision(Enum):
+    """The coordinator's verdict on an xid. CONFIRM and CANCEL are immutable."""
+
+    CONFIRM = 1
+    CANCEL = 2
+    UNDECIDED = 3
+    UNKNOWN = 4
+
+
+class State(Enum):
+    """Where a transaction is; numbers are those of the wire and of the journal."""
+
+    TRYING = 1
+    CONFIRMING = 2
+    CANCELLING = 3
+    CONFIRMED = 4
+    CANCELLED = 5
+
+
+class BranchState(Enum):
+    """Where a branch is; numbers are those of the wire and of the journal."""
+
+    REGISTERED = 1
+    TRYING = 2
+    TRIED = 3
+    REFUSED = 4
+    CONFIRMING = 5
+    CONFIRMED = 6
+    CANCELLING = 7
+    CANCELLED = 8
+    DELIVERING = 9
+    DELIVERED = 10
+    UNDELIVERED = 11
+    NOT_NEEDED = 12
+    SKIPPED = 13
+
+
+class BranchSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A branch as its initiator describes it; never changes once admitted."""
+
+    id: str
+    kind: Kind
+    action: str
+    payload: bytes = b""
+    after: tuple[str, ...] = ()
+    on: On = On.CONFIRM
+    delay_ms: int = 0
+
+    @property
+    def participant(self) -> str:
+        """The first half of the action: who is called."""
+        return self.action.partition(".")[0]
+
+    @property
+    def is_delivery(self) -> bool:
+        """Whether it is delivered after the decision instead of tried before it."""
+        return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """A branch and how far it has come."""
+
+    spec: BranchSpec
+    state: BranchState = BranchState.REGISTERED
+    # Calls made of the current operation; 0 when it was never called.
+    attempt: int = 0
+    # A call has left and no answer came back to this process yet.
+    in_flight: bool = False
+    # The current operation is not called before this instant; 0 means at once.
+    due_at: int = 0
+    # A Try whose outcome is unknown may still be running until this instant.
+    quiet_at: int = 0
+    # What the participant answered to Try or Deliver.
+    result: bytes = b""
+    # Why it refused, or the last error.
+    reason: str = ""
+    # A refused Confirm, Cancel or Deliver, or a spent retry budget: a human is needed.
+    stuck: bool = False
+
+
+class Spec(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction as its initiator describes it; never changes once begun."""
+
+    xid: str
+    name: str
+    # How long it may stay undecided.
+    timeout_ms: int
+    # Identity of the content; the same xid with another fingerprint is a conflict.
+    fingerprint: bytes
+    interactive: bool = False
+    # Interactive: tells one process's Begin of an xid from another's.
+    nonce: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    trace_parent: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a transaction's timeline."""
+
+    at: int
+    event: str
+    branch_id: str = ""
+    detail: str = ""
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A global transaction at one instant."""
+
+    spec: Spec
+    branches: tuple[Branch, ...]
+    created_at: int
+    # The instant after which an undecided transaction is cancelled.
+    deadline_at: int
+    state: State = State.TRYING
+    # Number of records written for it. A record is applied only on top of version - 1.
+    version: int = 0
+    # The term of whoever wrote the last record, or resumed it since.
+    epoch: int = 0
+    # Decide Confirm as soon as every Try is OK: one shots always, interactive after Commit.
+    auto_commit: bool = False
+    # Loaded from the journal by a later term than the one that wrote it.
+    resumed: bool = False
+    paused: bool = False
+    # A violated invariant stopped everything; says which. Empty otherwise.
+    frozen: str = ""
+    decided_at: int = 0
+    finished_at: int = 0
+    # Why it was cancelled, and by whose refusal.
+    reason: str = ""
+    refused_branch_id: str = ""
+    timeline: tuple[Entry, ...] = ()
+
+    @property
+    def xid(self) -> str:
+        """Its id, chosen by the initiator."""
+        return self.spec.xid
+
+    @property
+    def decision(self) -> Decision:
+        """CONFIRM, CANCEL or UNDECIDED."""
+        return DECISION_OF[self.state]
+
+    @property
+    def decided(self) -> bool:
+        """Whether the decision was made."""
+        return self.state is not State.TRYING
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is final: every tcc and saga branch is settled. Deliveries may remain."""
+        return self.state is State.CONFIRMED or self.state is State.CANCELLED
+
+    def branch(self, branch_id: str) -> Branch | None:
+        """Return the branch of that id, if there is one."""
+        for branch in self.branches:
+            if branch.spec.id == branch_id:
+                return branch
+        return None
+
+
+DECISION_OF = {
+    State.TRYING: Decision.UNDECIDED,
+    State.CONFIRMING: Decision.CONFIRM,
+    State.CONFIRMED: Decision.CONFIRM,
+    State.CANCELLING: Decision.CANCEL,
+    State.CANCELLED: Decision.CANCEL,
+}
+
+# Nothing is left to do for a branch in one of these.
+SETTLED = frozenset(
+    {
+        BranchState.REFUSED,
+        BranchState.CONFIRMED,
+        BranchState.CANCELLED,
+        BranchState.DELIVERED,
+        BranchState.UNDELIVERED,
+        BranchState.NOT_NEEDED,
+        BranchState.SKIPPED,
+    }
+)
