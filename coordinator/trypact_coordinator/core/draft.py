@@ -163,6 +163,8 @@ class Draft:
             settling = move_without_call(spec.kind, spec.on, decision, branch.state)
             if settling is not None:
                 self.move(index, settling)
+            elif branch.in_flight:
+                continue
             elif spec.delay_ms:
                 self.replace(index, due_at=self.now + spec.delay_ms * MILLISECOND)
             elif branch.due_at:
@@ -224,15 +226,13 @@ class Draft:
         state = next_branch_state(branch.state, SEND[operation])
         # The count is of one operation, so it starts again with the next one.
         attempt = branch.attempt + 1 if state is branch.state else 1
-        quiet_at = self.now + self.policy.call_timeout_ms * MILLISECOND
-        is_try = operation is Operation.TRY
+        answer_due_at = self.now + self.policy.call_timeout_ms * MILLISECOND
         self.branches[index] = replace(
             branch,
             state=state,
             attempt=attempt,
             in_flight=True,
-            due_at=0,
-            quiet_at=quiet_at if is_try else 0,
+            due_at=answer_due_at,
             stuck=branch.stuck and state is branch.state,
         )
         self.calls.append(
@@ -243,7 +243,7 @@ class Draft:
                 attempt=attempt,
                 decision=decision,
                 timeout_ms=self.policy.call_timeout_ms,
-                not_after=quiet_at if is_try else 0,
+                not_after=answer_due_at if operation is Operation.TRY else 0,
             )
         )
 

@@ -7,6 +7,7 @@
     │   ├── UnknownParticipant
     │   ├── UnknownAction
     │   ├── KindNotServed
+    │   ├── ParticipantUnavailable
     │   ├── UnknownTransaction
     │   ├── UnknownBranch
     │   ├── XidConflict
@@ -23,7 +24,8 @@
     │   ├── JournalUnavailable
     │   ├── JournalLocked
     │   ├── SchemaMismatch
-    │   └── OwnershipLost
+    │   ├── OwnershipLost
+    │   └── RecordRejected
     └── InvariantViolated               a bug of ours
 
 The docstring of a class is its default message; the first sentence says what, the rest what to do.
@@ -85,6 +87,13 @@ class KindNotServed(CallerError):
     """The action does not serve branches of that kind."""
 
     reason = "KIND_NOT_SERVED"
+
+
+class ParticipantUnavailable(CallerError):
+    """No instance of the participant is alive. Start one, or ask again later."""
+
+    status = "UNAVAILABLE"
+    reason = "PARTICIPANT_UNAVAILABLE"
 
 
 class UnknownTransaction(CallerError):
@@ -198,6 +207,13 @@ class OwnershipLost(JournalError):
     """A newer term owns this journal; this coordinator must stop."""
 
     reason = "OWNERSHIP_LOST"
+
+
+class RecordRejected(JournalError):
+    """The journal's database refuses this record for good. Nothing of it was written."""
+
+    status = "INTERNAL"
+    reason = "RECORD_REJECTED"
 
 
 class InvariantViolated(CoordinatorError):

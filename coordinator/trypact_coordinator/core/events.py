@@ -22,7 +22,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Not now; ask again after this long."""
+    """It did not run; ask again after this long (0: after the policy's back-off)."""
 
     after_ms: int
     reason: str = ""

@@ -21,6 +21,8 @@ NONCE_BYTES_MAX = 64
 
 TIMEOUT_MS_MIN = 1
 TIMEOUT_MS_MAX = 30 * 24 * 3600 * 1000
+# A participant that asks to be asked later than this is asked now and then all the same.
+RETRY_AFTER_MS_MAX = 3600 * 1000
 DELAY_MS_MAX = 365 * 24 * 3600 * 1000
 
 TIMELINE_ENTRIES_MAX = 1024

@@ -39,7 +39,7 @@ from trypact_coordinator.core.events import (
     TimePassed,
     Unknown,
 )
-from trypact_coordinator.core.limits import BRANCHES_MAX
+from trypact_coordinator.core.limits import BRANCHES_MAX, RETRY_AFTER_MS_MAX
 from trypact_coordinator.core.machine import OPERATION_OF, BranchTrigger
 from trypact_coordinator.core.outcome import Outcome
 from trypact_coordinator.core.policy import (
@@ -157,7 +157,13 @@ def _take_answer(
         case Ok(result):
             kept = result if operation in _WITH_RESULT else branch.result
             draft.move(
-                index, BranchTrigger.OK, in_flight=False, result=kept, reason="", stuck=False
+                index,
+                BranchTrigger.OK,
+                in_flight=False,
+                due_at=0,
+                result=kept,
+                reason="",
+                stuck=False,
             )
             draft.note(f"{name} ok", branch_id)
             draft.progressed(operation)
@@ -166,19 +172,18 @@ def _take_answer(
             _take_refusal(draft, index, branch, operation, reason)
         case Retry(after_ms, reason):
             draft.note(f"{name} retry", branch_id, reason or f"asked to wait {after_ms} ms")
-            wait_us = max(after_ms, 1) * MILLISECOND
-            _ask_again(draft, index, branch, operation, wait_us, reason)
+            wait_us = min(after_ms, RETRY_AFTER_MS_MAX) * MILLISECOND
+            _ask_again(draft, index, branch, operation, reason, wait_us=wait_us)
         case Pending():
             draft.note(f"{name} pending", branch_id)
             poll_us = draft.policy.pending_poll_ms * MILLISECOND
-            draft.replace(
-                index, in_flight=False, due_at=draft.now + poll_us, quiet_at=0, reason="pending"
-            )
+            draft.replace(index, in_flight=False, due_at=draft.now + poll_us, reason="pending")
             draft.lazily()
         case Unknown(error):
             draft.note(f"{name} unknown", branch_id, error)
-            wait_us = backoff_us(draft.policy, draft.key(branch), branch.attempt)
-            _ask_again(draft, index, branch, operation, wait_us, error, quiet_at=branch.quiet_at)
+            # The answer's own due time is the last instant at which the call can be running.
+            quiet_at = branch.due_at if operation is Operation.TRY else 0
+            _ask_again(draft, index, branch, operation, error, quiet_at=quiet_at)
 
 
 # Operations whose result the initiator gets to see.
@@ -204,24 +209,25 @@ def _ask_again(
     index: int,
     branch: Branch,
     operation: Operation,
-    wait_us: int,
     reason: str,
+    wait_us: int = 0,
     quiet_at: int = 0,
 ) -> None:
-    policy = draft.policy
+    policy, key = draft.policy, draft.key(branch)
     if branch.spec.kind is Kind.NOTICE and branch.attempt >= policy.notice_attempts:
         draft.move(index, BranchTrigger.GIVE_UP, in_flight=False, reason=reason)
         draft.progressed(operation)
         return
+    wait_us = wait_us or backoff_us(policy, key, branch.attempt)
     # The deadline bounds a Try; everything after the decision is bounded by a human's patience.
     spent = operation is not Operation.TRY and branch.attempt >= policy.attempts_until_stuck
     if spent:
-        wait_us = max(wait_us, slow_retry_us(policy, draft.key(branch), branch.attempt))
+        wait_us = max(wait_us, slow_retry_us(policy, key, branch.attempt))
     draft.replace(
         index,
         in_flight=False,
         due_at=draft.now + wait_us,
-        quiet_at=quiet_at,
+        quiet_at=max(quiet_at, branch.quiet_at),
         reason=reason,
         stuck=spent,
     )
@@ -295,8 +301,8 @@ def _resumed(draft: Draft, event: Resumed) -> None:
             # may have left all the same. From now on it counts as one that may have run.
             draft.move(index, BranchTrigger.DOUBT, quiet_at=quiet_at)
         elif branch.in_flight:
-            quiet_at_known = quiet_at if undecided else branch.quiet_at
-            draft.replace(index, in_flight=False, due_at=0, quiet_at=quiet_at_known)
+            running_until = quiet_at if undecided else branch.due_at
+            draft.replace(index, in_flight=False, due_at=0, quiet_at=running_until)
     draft.change(epoch=event.epoch, resumed=True)
     if not draft.tx.settled:
         draft.note("resumed", detail=f"epoch {event.epoch}")

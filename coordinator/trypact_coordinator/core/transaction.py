@@ -103,9 +103,9 @@ class Branch(msgspec.Struct, frozen=True):
     attempt: int = 0
     # A call has left and no answer came back to this process yet.
     in_flight: bool = False
-    # The current operation is not called before this instant; 0 means at once.
+    # In flight: when its answer is due. Otherwise: when it may be called next; 0 means at once.
     due_at: int = 0
-    # A Try whose outcome is unknown may still be running until this instant.
+    # Until then a Try whose outcome is unknown may still be running at the participant.
     quiet_at: int = 0
     # What the participant answered to Try or Deliver.
     result: bytes = b""
