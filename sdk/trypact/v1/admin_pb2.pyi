@@ -33,8 +33,8 @@ class ListTransactionsRequest(_message.Message):
     """From the previous answer; empty for the first page."""
     filter: _builtins.str
     """Terms that must all hold: `state=TRYING`, `name="order.submit"`, `label.order="17"`,
-    `participant=inventory`, `stuck=true`, `paused=true`, `older_than=1h`, `newer_than=1h`,
-    joined by AND.
+    `participant=inventory`, `stuck=true`, `paused=true`, `unfinished=true`, `older_than=1h`,
+    `newer_than=1h`, joined by AND.
     """
     def __init__(
         self,
@@ -163,6 +163,7 @@ class BranchDetail(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    FAILING_SINCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _transaction_pb2.BranchKind.ValueType
     action: _builtins.str
@@ -179,6 +180,10 @@ class BranchDetail(_message.Message):
 
     @_builtins.property
     def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def failing_since(self) -> _timestamp_pb2.Timestamp:
+        """When the first call of the current operation failed; unset if none has."""
+
     def __init__(
         self,
         *,
@@ -193,10 +198,11 @@ class BranchDetail(_message.Message):
         on: _transaction_pb2.DeliverOn.ValueType = ...,
         payload_bytes: _builtins.int = ...,
         result: _builtins.bytes = ...,
+        failing_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "reason", b"reason", "result", b"result", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "failing_since", b"failing_since", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "reason", b"reason", "result", b"result", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
