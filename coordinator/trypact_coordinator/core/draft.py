@@ -22,9 +22,11 @@ from trypact_coordinator.core.machine import (
     wanted,
 )
 from trypact_coordinator.core.order import compensated_first
-from trypact_coordinator.core.outcome import IN_FLIGHT, PARKED, Call, Outcome, Record, Reply
+from trypact_coordinator.core.outcome import Call, Outcome, Record, Reply
 from trypact_coordinator.core.policy import MILLISECOND, Policy
 from trypact_coordinator.core.transaction import (
+    IN_FLIGHT,
+    PARKED,
     SETTLED,
     Branch,
     BranchSpec,
@@ -260,21 +262,17 @@ class Draft:
     # ------------------------------------------------------------ what the shell is told
 
     def _outcome(self, wake_at: int | None) -> Outcome:
-        wants_record = self._wants_record
         fields: dict[str, Any] = {"branches": tuple(self.branches)}
         if self.entries:
             fields["timeline"] = _bounded(self.tx.timeline + tuple(self.entries))
-        if wants_record:
-            fields["version"] = self.tx.version + 1
-        tx = replace(self.tx, **fields)
         record = None
-        if wants_record:
-            record = Record(
-                transaction=tx,
-                forced=self._forced,
-                due_at=_due_at(tx, wake_at),
-                admits=self._admits,
-            )
+        if self._wants_record:
+            fields["version"] = self.tx.version + 1
+            fields["due_at"] = self._due_at(wake_at)
+            tx = replace(self.tx, **fields)
+            record = Record(transaction=tx, forced=self._forced, admits=self._admits)
+        else:
+            tx = replace(self.tx, **fields)
         return Outcome(
             transaction=tx,
             record=record,
@@ -282,6 +280,18 @@ class Draft:
             replies=tuple(self.replies),
             wake_at=wake_at,
         )
+
+    def _due_at(self, wake_at: int | None) -> int | None:
+        """Return when the sweeper must look at it; see `Transaction.due_at`."""
+        if self.tx.frozen:
+            return PARKED
+        if any(branch.in_flight for branch in self.branches):
+            return IN_FLIGHT
+        if wake_at is not None:
+            return wake_at
+        if self.tx.settled and all(branch.state in SETTLED for branch in self.branches):
+            return None
+        return PARKED
 
 
 def _in_order(
@@ -299,19 +309,6 @@ def _in_order(
     if operation is Operation.CANCEL and spec.kind is Kind.SAGA:
         return all(states[id_] in SETTLED for id_ in saga_order.get(spec.id, ()))
     return True
-
-
-def _due_at(tx: Transaction, wake_at: int | None) -> int | None:
-    """Return when the sweeper must look at a transaction; see `Record.due_at`."""
-    if tx.frozen:
-        return PARKED
-    if any(branch.in_flight for branch in tx.branches):
-        return IN_FLIGHT
-    if wake_at is not None:
-        return wake_at
-    if tx.settled and all(branch.state in SETTLED for branch in tx.branches):
-        return None
-    return PARKED
 
 
 def _bounded(timeline: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -18,17 +18,13 @@ class Record(msgspec.Struct, frozen=True):
     # Somebody waits until it is durable. Otherwise it is lazy: it leaves with the next batch, or
     # alone when the writer is idle.
     forced: bool
-    # When the sweeper must look at it: IN_FLIGHT while calls are out (whoever starts a new term
-    # takes it up at once), an instant for a timer, None when nothing is left to do.
-    due_at: int | None
     # Whether branches were admitted, so that what the initiator described must be written too.
     admits: bool = False
 
-
-# The `due_at` of a transaction that has calls in flight under the epoch of its record.
-IN_FLIGHT = 0
-# The `due_at` of an unfinished transaction that only an operator can move: paused or frozen.
-PARKED = 1 << 62
+    @property
+    def due_at(self) -> int | None:
+        """When the sweeper must look at the transaction; see `Transaction.due_at`."""
+        return self.transaction.due_at
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -133,8 +133,9 @@ def _answered(draft: Draft, event: Answered) -> None:
     if OPERATION_OF.get(branch.state) is not event.operation:
         return  # a straggler: the branch has moved on
     definite = isinstance(event.answer, Ok | Refused)
-    if event.attempt != branch.attempt and not definite:
-        return  # a later call is under way and will tell
+    current = branch.in_flight and event.attempt == branch.attempt
+    if not current and not definite:
+        return  # another call is under way, or will be, and will tell
     _take_answer(draft, index, branch, event.operation, event.answer)
 
 

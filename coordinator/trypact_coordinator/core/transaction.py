@@ -140,6 +140,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
 
 
+# The `due_at` of a transaction that has calls in flight under the epoch of its record.
+IN_FLIGHT = 0
+# The `due_at` of an unfinished transaction that only an operator can move: paused or frozen.
+PARKED = 1 << 62
+
+
 class Transaction(msgspec.Struct, frozen=True):
     """A global transaction at one instant."""
 
@@ -160,6 +166,10 @@ class Transaction(msgspec.Struct, frozen=True):
     paused: bool = False
     # A violated invariant stopped everything; says which. Empty otherwise.
     frozen: str = ""
+    # When the sweeper must look at it, as its last record says: IN_FLIGHT while calls are out
+    # (whoever starts a new term takes it up at once), an instant for a timer, PARKED for an
+    # operator, None when nothing is left to do.
+    due_at: int | None = IN_FLIGHT
     decided_at: int = 0
     finished_at: int = 0
     # Why it was cancelled, and by whose refusal.
