@@ -1,0 +1,150 @@
+"""Sends calls to participants, through one bounded lane for each.
+
+A lane caps how many calls one participant has at once and keeps part of that room for what comes
+after a decision, so that a participant that hangs delays nobody else, and a flood of new work
+never keeps decided work from finishing.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from trypact_coordinator.core.events import Answer, Answered, Retry, Unknown
+from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.core.policy import MILLISECOND
+from trypact_coordinator.core.transaction import BranchSpec, Operation
+from trypact_coordinator.ports import Addressed, Clock, Transport
+from trypact_coordinator.runtime.breaker import Breaker, BreakerState
+from trypact_coordinator.runtime.registry import Registry
+from trypact_coordinator.runtime.settings import RuntimeSettings
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """A call, what it is about, and where its answer goes."""
+
+    call: Call
+    branch: BranchSpec
+    trace_parent: str
+    done: Callable[[str, Answered], None]
+
+    def answer(self, answer: Answer) -> None:
+        """Hand the answer to whoever sent the call."""
+        call = self.call
+        self.done(call.xid, Answered(call.branch_id, call.operation, call.attempt, answer))
+
+
+class LaneView(msgspec.Struct, frozen=True):
+    """How one participant's lane stands."""
+
+    in_flight: int
+    queued: int
+    breaker: BreakerState
+
+
+class Lane:
+    """The calls of one participant: those in flight, and two queues for those that wait."""
+
+    def __init__(self, settings: RuntimeSettings) -> None:
+        self.in_flight = 0
+        # What follows a decision goes before what is new.
+        self.decided: deque[Errand] = deque()
+        self.new: deque[Errand] = deque()
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_ms * MILLISECOND)
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait."""
+        return len(self.decided) + len(self.new)
+
+
+class Dispatcher:
+    """Carries the core's calls out; answers each exactly once, later.
+
+    Args:
+        transport: how a call reaches an endpoint.
+        registry: which endpoints a participant has.
+        clock: the journal's time.
+        settings: the lanes' bounds.
+        defer: runs a function in a later turn of the event loop.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        registry: Registry,
+        clock: Clock,
+        settings: RuntimeSettings,
+        defer: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._transport = transport
+        self._registry = registry
+        self._clock = clock
+        self._settings = settings
+        self._defer = defer
+        self._lanes: dict[str, Lane] = {}
+
+    def dispatch(self, errand: Errand) -> None:
+        """Send a call, now or when its lane has room."""
+        lane = self._lane(errand.branch.participant)
+        if lane.queued >= self._settings.lane_queue_max:
+            self._decline(errand, "too many calls wait for this participant")
+            return
+        is_try = errand.call.operation is Operation.TRY
+        (lane.new if is_try else lane.decided).append(errand)
+        self._pump(lane)
+
+    def view(self, participant: str) -> LaneView:
+        """Return how a participant's lane stands."""
+        lane = self._lane(participant)
+        return LaneView(lane.in_flight, lane.queued, lane.breaker.state)
+
+    def _lane(self, participant: str) -> Lane:
+        lane = self._lanes.get(participant)
+        if lane is None:
+            lane = self._lanes[participant] = Lane(self._settings)
+        return lane
+
+    def _pump(self, lane: Lane) -> None:
+        calls_max = self._settings.lane_calls_max
+        while lane.decided and lane.in_flight < calls_max:
+            self._send(lane, lane.decided.popleft())
+        while lane.new and lane.in_flight < calls_max - self._settings.lane_reserved:
+            errand = lane.new.popleft()
+            now = self._clock.now()
+            if now >= errand.call.not_after:
+                self._decline(errand, "the call waited longer than its time-out for its turn")
+                continue
+            wait_us = lane.breaker.retry_in_us(now)
+            if wait_us:
+                text = f"participant {errand.branch.participant} fails; its breaker is open"
+                self._decline(errand, text, wait_us // MILLISECOND + 1)
+                continue
+            left_ms = (errand.call.not_after - now) // MILLISECOND
+            self._send(lane, errand, max(1, min(left_ms, errand.call.timeout_ms)))
+
+    def _send(self, lane: Lane, errand: Errand, timeout_ms: int = 0) -> None:
+        endpoint = self._registry.endpoint(errand.branch.participant)
+        if endpoint is None:
+            self._decline(errand, "no instance of the participant is registered")
+            return
+        call = errand.call
+        if timeout_ms and timeout_ms != call.timeout_ms:
+            call = msgspec.structs.replace(call, timeout_ms=timeout_ms)
+        lane.in_flight += 1
+
+        def done(answer: Answer) -> None:
+            lane.in_flight -= 1
+            if type(answer) is Unknown:
+                lane.breaker.failed(self._clock.now())
+            else:
+                lane.breaker.succeeded()
+            errand.answer(answer)
+            if lane.decided or lane.new:
+                self._pump(lane)
+
+        self._transport.send(Addressed(call, errand.branch, endpoint, errand.trace_parent), done)
+
+    def _decline(self, errand: Errand, why: str, after_ms: int = 0) -> None:
+        """Answer a call that was never sent, in a later turn as the contract of `done` asks."""
+        self._defer(lambda: errand.answer(Retry(after_ms, why)))

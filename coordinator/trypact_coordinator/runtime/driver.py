@@ -1,0 +1,417 @@
+"""The driver keeps the four duties of the Outcome contract for every transaction in memory.
+
+Records before messages: nothing a step asks for leaves before the record that allows it is
+durable. While a record of a transaction is being written, its later events wait in its inbox, so
+one transaction never has two records on the way. There is no task for a transaction: answers,
+written records and timers are callbacks that step it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from trypact_coordinator.core.errors import (
+    CallerError,
+    CoordinatorError,
+    InvariantViolated,
+    JournalError,
+    OwnershipLost,
+    RecordRejected,
+    UnknownTransaction,
+)
+from trypact_coordinator.core.events import Answered, Event, Resumed, TimePassed
+from trypact_coordinator.core.outcome import Outcome, Record
+from trypact_coordinator.core.policy import MILLISECOND, SECOND, Policy
+from trypact_coordinator.core.step import freeze, step
+from trypact_coordinator.core.transaction import Transaction
+from trypact_coordinator.ports import Clock, Journal, Verdict
+from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
+from trypact_coordinator.runtime.failpoints import Failpoint, Failpoints
+
+log = structlog.get_logger(__name__)
+
+Until = Callable[[Transaction], bool]
+
+
+class Writer(Protocol):
+    """What the driver needs of the group commit."""
+
+    def submit(self, record: Record, done: Callable[[Verdict | JournalError], None]) -> None:
+        """Write a record with whatever else is ready; `done` is called once, later."""
+        ...
+
+
+class Slot:
+    """One transaction in memory."""
+
+    __slots__ = ("inbox", "timer", "tx", "waiters", "writing", "xid")
+
+    def __init__(self, xid: str) -> None:
+        self.xid = xid
+        # None until its begin record is durable, and while it is being reloaded.
+        self.tx: Transaction | None = None
+        # A record is on its way; events wait.
+        self.writing = False
+        self.inbox: deque[tuple[Event, asyncio.Future[Transaction] | None]] = deque()
+        self.waiters: list[tuple[Until, asyncio.Future[Transaction]]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Driver:
+    """Steps transactions and does what their outcomes ask.
+
+    Args:
+        journal: to reload from.
+        writer: the group commit.
+        dispatcher: carries calls.
+        clock: the journal's time.
+        policy: the core's durations and budgets.
+        evict_after_ms: a transaction that waits longer for time alone leaves memory.
+        failpoints: where crash tests kill the process.
+        on_fatal: told once when this coordinator must stop.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        writer: Writer,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        policy: Policy,
+        evict_after_ms: int,
+        failpoints: Failpoints,
+        on_fatal: Callable[[CoordinatorError], None],
+    ) -> None:
+        self._journal = journal
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._policy = policy
+        self._evict_after_us = evict_after_ms * MILLISECOND
+        self._failpoints = failpoints
+        self._on_fatal = on_fatal
+        self._slots: dict[str, Slot] = {}
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self.epoch = 0
+        # Set whenever a slot was freed, for those who wait for room or for the end.
+        self.freed = asyncio.Event()
+
+    # ------------------------------------------------------------ what callers use
+
+    def __len__(self) -> int:
+        """Return how many transactions are in memory."""
+        return len(self._slots)
+
+    def __contains__(self, xid: str) -> bool:
+        return xid in self._slots
+
+    def peek(self, xid: str) -> Transaction | None:
+        """Return a transaction that is in memory, as it stands."""
+        slot = self._slots.get(xid)
+        return slot.tx if slot is not None else None
+
+    def open(self, xid: str, outcome: Outcome) -> None:
+        """Start a transaction from the outcome of `begin`; its xid must not be in memory.
+
+        If the journal has the xid already, that transaction takes its place: callers compare.
+        """
+        slot = self._slots[xid] = Slot(xid)
+        self._failpoints.visit(Failpoint.BEFORE_BEGIN)
+        self._obey(slot, outcome, None)
+
+    def adopt(self, transaction: Transaction) -> None:
+        """Take up a transaction that was read from the journal, unless it is in memory."""
+        if transaction.xid in self._slots:
+            return
+        slot = self._slots[transaction.xid] = Slot(transaction.xid)
+        self._take_up(slot, transaction)
+
+    async def ask(self, xid: str, event: Event) -> Transaction:
+        """Step a transaction with a request; return it once the step is durable.
+
+        Raises UnknownTransaction, what `step` raises, or JournalError.
+        """
+        slot = self._slots.get(xid)
+        if slot is None:
+            await self._fetch(xid)
+            slot = self._slots.get(xid)
+            if slot is None:
+                raise UnknownTransaction(f"no transaction {xid} is known")
+        future: asyncio.Future[Transaction] = self._loop.create_future()
+        self._feed(slot, event, future)
+        return await future
+
+    async def wait(self, xid: str, until: Until) -> Transaction:
+        """Return the transaction once a condition holds on its durable state.
+
+        Raises UnknownTransaction or JournalError.
+        """
+        slot = self._slots.get(xid)
+        if slot is None:
+            loaded = await self._journal.load(xid)
+            slot = self._slots.get(xid)
+            if slot is None:
+                if loaded is None:
+                    raise UnknownTransaction(f"no transaction {xid} is known")
+                if until(loaded):
+                    return loaded
+                self.adopt(loaded)
+                slot = self._slots[xid]
+        if slot.tx is not None and until(slot.tx):
+            return slot.tx
+        future: asyncio.Future[Transaction] = self._loop.create_future()
+        slot.waiters.append((until, future))
+        try:
+            return await future
+        finally:
+            if future.cancelled():
+                slot.waiters = [w for w in slot.waiters if w[1] is not future]
+                self._evict_if_idle(slot)
+
+    async def drained(self) -> None:
+        """Return once no transaction is in memory."""
+        while self._slots:
+            self.freed.clear()
+            await self.freed.wait()
+
+    def abandon(self, error: CoordinatorError) -> None:
+        """Forget everything in memory; whoever waits gets the error."""
+        for slot in list(self._slots.values()):
+            self._fail(slot, error)
+        for task in self._reloads:
+            task.cancel()
+
+    # ------------------------------------------------------------ stepping
+
+    def _feed(self, slot: Slot, event: Event, asked: asyncio.Future[Transaction] | None) -> None:
+        if slot.writing or slot.tx is None:
+            slot.inbox.append((event, asked))
+            return
+        try:
+            outcome = step(slot.tx, event, self._clock.now(), self._policy)
+        except CallerError as error:
+            if asked is not None and not asked.done():
+                asked.set_exception(error)
+            self._evict_if_idle(slot)
+            return
+        except Exception as error:
+            outcome = self._frozen(slot.tx, event, error)
+        self._obey(slot, outcome, asked)
+
+    def _frozen(self, tx: Transaction, event: Event, error: Exception) -> Outcome:
+        """Stop a transaction that met a bug of ours, rather than guess."""
+        violated = isinstance(error, InvariantViolated)
+        why = str(error) if violated else f"{type(error).__name__}: {error}"
+        log.error(
+            "transaction frozen",
+            xid=tx.xid,
+            event_type=type(event).__name__,
+            why=why,
+            exc_info=error,
+        )
+        return freeze(tx, why, self._clock.now(), self._policy)
+
+    def _obey(
+        self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
+    ) -> None:
+        """Carry an outcome out, in the order its contract asks."""
+        record = outcome.record
+        if record is None:
+            self._release(slot, outcome, asked)
+            return
+        self._visit_before(record)
+        slot.writing = True
+        if record.forced:
+            self._writer.submit(record, partial(self._written, slot, record, outcome, asked))
+            return
+        self._writer.submit(record, partial(self._written, slot, record, None, None))
+        self._release(slot, outcome, asked)
+
+    def _written(
+        self,
+        slot: Slot,
+        record: Record,
+        outcome: Outcome | None,
+        asked: asyncio.Future[Transaction] | None,
+        verdict: Verdict | JournalError,
+    ) -> None:
+        """Go on after a record's fate is known; `outcome` is what waited for it, if anything."""
+        if self._slots.get(slot.xid) is not slot:
+            return
+        slot.writing = False
+        if verdict is not Verdict.APPLIED:
+            self._not_written(slot, record, verdict, asked)
+            return
+        self._visit_after(record)
+        if outcome is not None:
+            self._release(slot, outcome, asked)
+        while slot.inbox and not slot.writing and slot.tx is not None:
+            event, waiting = slot.inbox.popleft()
+            self._feed(slot, event, waiting)
+        self._evict_if_idle(slot)
+
+    def _release(
+        self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
+    ) -> None:
+        """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
+        tx = slot.tx = outcome.transaction
+        if outcome.calls:
+            trace_parent = tx.spec.trace_parent
+            specs = {branch.spec.id: branch.spec for branch in tx.branches}
+            for call in outcome.calls:
+                errand = Errand(call, specs[call.branch_id], trace_parent, self._answered)
+                self._dispatcher.dispatch(errand)
+        if asked is not None and not asked.done():
+            asked.set_result(tx)
+        if slot.waiters:
+            self._wake_waiters(slot, tx)
+        self._arm(slot, outcome.wake_at)
+        self._evict_if_idle(slot)
+
+    def _wake_waiters(self, slot: Slot, tx: Transaction) -> None:
+        waiting = []
+        for until, future in slot.waiters:
+            if future.done():
+                continue
+            if until(tx):
+                future.set_result(tx)
+            else:
+                waiting.append((until, future))
+        slot.waiters = waiting
+
+    def _answered(self, xid: str, event: Answered) -> None:
+        slot = self._slots.get(xid)
+        if slot is not None:
+            self._feed(slot, event, None)
+
+    # ------------------------------------------------------------ time
+
+    def _arm(self, slot: Slot, wake_at: int | None) -> None:
+        if slot.timer is not None:
+            slot.timer.cancel()
+            slot.timer = None
+        if wake_at is not None:
+            delay = max(0, wake_at - self._clock.now()) / SECOND
+            slot.timer = self._loop.call_later(delay, self._alarm, slot, wake_at)
+
+    def _alarm(self, slot: Slot, wake_at: int) -> None:
+        slot.timer = None
+        if self._slots.get(slot.xid) is not slot:
+            return
+        if self._clock.now() < wake_at:
+            # The journal's clock was set back meanwhile; its time is the one that counts.
+            self._arm(slot, wake_at)
+        else:
+            self._feed(slot, TimePassed(), None)
+
+    def _evict_if_idle(self, slot: Slot) -> None:
+        """Drop a transaction that only time can move, and not soon; the sweeper brings it back."""
+        tx = slot.tx
+        if tx is None or slot.writing or slot.inbox or slot.waiters:
+            return
+        # What the sweeper would find must not be sooner, nor say that calls are out.
+        if tx.due_at is not None and tx.due_at - self._clock.now() < self._evict_after_us:
+            return
+        if any(branch.in_flight for branch in tx.branches):
+            return
+        self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        if slot.timer is not None:
+            slot.timer.cancel()
+        if self._slots.get(slot.xid) is slot:
+            del self._slots[slot.xid]
+        self.freed.set()
+
+    # ------------------------------------------------------------ reloading
+
+    def _take_up(self, slot: Slot, transaction: Transaction) -> None:
+        slot.tx = transaction
+        if transaction.epoch != self.epoch or any(b.in_flight for b in transaction.branches):
+            self._feed(slot, Resumed(self.epoch), None)
+        else:
+            self._feed(slot, TimePassed(), None)
+        if slot.tx is not None and slot.waiters:
+            self._wake_waiters(slot, slot.tx)
+
+    async def _fetch(self, xid: str) -> None:
+        """Bring a transaction into memory, if the journal has it."""
+        loaded = await self._journal.load(xid)
+        if loaded is not None:
+            self.adopt(loaded)
+
+    def _not_written(
+        self,
+        slot: Slot,
+        record: Record,
+        verdict: Verdict | JournalError,
+        asked: asyncio.Future[Transaction] | None,
+    ) -> None:
+        """Forget the step; go on from what the journal holds."""
+        if isinstance(verdict, OwnershipLost):
+            self._fail(slot, verdict, asked)
+            self._on_fatal(verdict)
+        elif isinstance(verdict, JournalError):
+            self._fail(slot, verdict, asked)
+        elif verdict is Verdict.REJECTED:
+            log.error("record rejected", xid=slot.xid, version=record.transaction.version)
+            self._fail(slot, RecordRejected(), asked)
+        else:
+            slot.tx = None
+            task = self._loop.create_task(self._reload(slot, asked))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self, slot: Slot, asked: asyncio.Future[Transaction] | None) -> None:
+        try:
+            loaded = await self._journal.load(slot.xid)
+        except JournalError as error:
+            self._fail(slot, error, asked)
+            return
+        if loaded is None:
+            self._fail(slot, RecordRejected("the journal lost this transaction"), asked)
+            return
+        self._take_up(slot, loaded)
+        if asked is not None and not asked.done():
+            asked.set_exception(JournalError("the transaction changed meanwhile; ask again"))
+        while slot.inbox and not slot.writing:
+            event, waiting = slot.inbox.popleft()
+            self._feed(slot, event, waiting)
+
+    def _fail(
+        self,
+        slot: Slot,
+        error: CoordinatorError,
+        asked: asyncio.Future[Transaction] | None = None,
+    ) -> None:
+        """Drop a transaction from memory and tell everyone who waits for it."""
+        futures = [asked, *(f for _, f in slot.inbox), *(f for _, f in slot.waiters)]
+        slot.inbox.clear()
+        slot.waiters = []
+        for future in futures:
+            if future is not None and not future.done():
+                future.set_exception(error)
+        self._drop(slot)
+
+    # ------------------------------------------------------------ failpoints
+
+    def _visit_before(self, record: Record) -> None:
+        tx = record.transaction
+        if tx.settled:
+            self._failpoints.visit(Failpoint.BEFORE_FINISH)
+        elif tx.decided:
+            self._failpoints.visit(Failpoint.BEFORE_DECISION)
+
+    def _visit_after(self, record: Record) -> None:
+        tx = record.transaction
+        if tx.settled:
+            self._failpoints.visit(Failpoint.AFTER_FINISH)
+        elif tx.decided:
+            self._failpoints.visit(Failpoint.AFTER_DECISION)
+        elif tx.version == 1:
+            self._failpoints.visit(Failpoint.AFTER_BEGIN)

@@ -1,0 +1,51 @@
+"""Named places at which a crash test kills this process, as `kill -9` would.
+
+Armed by the environment only: `TRYPACT_FAILPOINT=after-decision` dies at the first visit,
+`TRYPACT_FAILPOINT=after-decision:3` at the third. Without it a visit costs one comparison.
+"""
+
+import os
+import signal
+from enum import Enum
+
+
+class Failpoint(Enum):
+    """Where the protocol's promises are tested; each is visited once for each transaction."""
+
+    # The begin record is not durable yet: nothing may have left.
+    BEFORE_BEGIN = "before-begin"
+    # It is durable, and no Try has left.
+    AFTER_BEGIN = "after-begin"
+    # Every Try is OK or one is refused, and the decision is not durable yet.
+    BEFORE_DECISION = "before-decision"
+    # It is durable, and no Confirm or Cancel has left and nobody was told.
+    AFTER_DECISION = "after-decision"
+    # Every tcc and saga branch is settled, and the finish is not durable yet.
+    BEFORE_FINISH = "before-finish"
+    AFTER_FINISH = "after-finish"
+
+
+class Failpoints:
+    """The armed failpoint of this process, if any.
+
+    Args:
+        armed: `name` or `name:visits`, as in the environment variable; empty for none.
+    """
+
+    def __init__(self, armed: str = "") -> None:
+        name, _, visits = armed.partition(":")
+        self._armed = Failpoint(name) if name else None
+        self._visits_left = int(visits or 1)
+
+    @classmethod
+    def from_environment(cls) -> "Failpoints":
+        """Arm what TRYPACT_FAILPOINT names. Raises ValueError for an unknown name."""
+        return cls(os.environ.get("TRYPACT_FAILPOINT", ""))
+
+    def visit(self, failpoint: Failpoint) -> None:
+        """Die here if this is the armed failpoint's turn."""
+        if failpoint is not self._armed:
+            return
+        self._visits_left -= 1
+        if self._visits_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,120 @@
+"""Group commit: all records that are ready in the same moment share one statement and one commit.
+
+One batch is on its way at a time; the next one forms meanwhile. Nothing waits for company: when
+the writer is idle, whatever is there leaves at once, forced or lazy.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from trypact_coordinator.core.errors import JournalError, JournalUnavailable, invariant
+from trypact_coordinator.core.outcome import Record
+from trypact_coordinator.ports import Appended, Journal, Verdict, Write
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[Verdict | JournalError], None]
+
+_RETRY_SECONDS_FIRST = 0.05
+_RETRY_SECONDS_MAX = 2.0
+
+
+class GroupCommit:
+    """The only writer of records to a journal.
+
+    Args:
+        journal: open before `start`.
+        observe: told the database's time of each reply.
+        records_in_batch_max: what one commit carries at most.
+    """
+
+    def __init__(
+        self, journal: Journal, observe: Callable[[int], None], records_in_batch_max: int
+    ) -> None:
+        self._journal = journal
+        self._observe = observe
+        self._records_in_batch_max = records_in_batch_max
+        self._waiting: deque[tuple[Write, Done]] = deque()
+        # The xids of `_waiting` and of the batch on its way.
+        self._pending_xids: set[str] = set()
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._write_ids = 0
+        # Why nothing is written any more.
+        self._broken: JournalError | None = None
+        # Counted for metrics and benchmarks.
+        self.batches = 0
+        self.records = 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._run(), name="group-commit")
+
+    def submit(self, record: Record, done: Done) -> None:
+        """Write a record with whatever else is ready; `done` is called once, in a later turn.
+
+        An xid may have one record on its way at a time.
+        """
+        xid = record.transaction.xid
+        invariant(xid not in self._pending_xids, f"two records of {xid} on their way at once")
+        if self._broken is not None:
+            asyncio.get_running_loop().call_soon(done, self._broken)
+            return
+        self._write_ids += 1
+        self._pending_xids.add(xid)
+        self._waiting.append((Write(record, self._write_ids), done))
+        self._idle.clear()
+        self._ready.set()
+
+    async def flush(self) -> None:
+        """Return once everything submitted before has met its fate."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Write what is left, unless the journal does not answer, and stop."""
+        if self._task is None:
+            return
+        await self.flush()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._ready.wait()
+            batch = [
+                self._waiting.popleft()
+                for _ in range(min(len(self._waiting), self._records_in_batch_max))
+            ]
+            if not self._waiting:
+                self._ready.clear()
+            fates = await self._write([write for write, _ in batch])
+            for write, _ in batch:
+                self._pending_xids.discard(write.record.transaction.xid)
+            for (_, done), fate in zip(batch, fates, strict=True):
+                done(fate)
+            if not self._waiting:
+                self._idle.set()
+
+    async def _write(self, batch: list[Write]) -> list[Verdict] | list[JournalError]:
+        """Write a batch, for as long as it takes: an unknown fate is never reported."""
+        delay = _RETRY_SECONDS_FIRST
+        while self._broken is None:
+            try:
+                appended: Appended = await self._journal.append(batch)
+            except JournalUnavailable as error:
+                log.warning("journal unavailable; will write again", error=str(error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _RETRY_SECONDS_MAX)
+            except JournalError as error:
+                self._broken = error
+            else:
+                self._observe(appended.at)
+                self.batches += 1
+                self.records += len(batch)
+                return list(appended.verdicts)
+        return [self._broken] * len(batch)

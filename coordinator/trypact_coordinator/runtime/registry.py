@@ -1,0 +1,208 @@
+"""Which participants exist, where they are and what they can do.
+
+The rows are durable, so that a decided transaction can reach its participants after a restart of
+the coordinator; heartbeats are not: a restart gives every instance a fresh term of grace.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec.structs import replace
+
+from trypact_coordinator.core import limits
+from trypact_coordinator.core.admission import check_id, check_participant, check_size
+from trypact_coordinator.core.errors import (
+    InvalidArgument,
+    KindNotServed,
+    LimitExceeded,
+    ParticipantUnavailable,
+    UnknownAction,
+    UnknownParticipant,
+)
+from trypact_coordinator.core.policy import MILLISECOND
+from trypact_coordinator.core.transaction import BranchSpec, Kind
+from trypact_coordinator.ports import Clock, Instance, Journal
+
+
+class ParticipantView(msgspec.Struct, frozen=True):
+    """A participant as operators see it; `live` holds the names of instances in good standing."""
+
+    name: str
+    actions: tuple[tuple[str, tuple[Kind, ...]], ...]
+    instances: tuple[Instance, ...]
+    live: frozenset[str]
+
+
+class _Participant:
+    """The instances of one participant, and what its latest registration says it can do."""
+
+    def __init__(self) -> None:
+        self.instances: dict[str, Instance] = {}
+        self.kinds_of: dict[str, tuple[Kind, ...]] = {}
+        self.turn = 0
+
+    def put(self, instance: Instance) -> None:
+        self.instances[instance.instance] = instance
+        # An action that a newer release no longer names stays known to unfinished branches: they
+        # are routed by participant, and only new work is checked against this.
+        latest = max(self.instances.values(), key=lambda i: i.renewed_at)
+        self.kinds_of = dict(latest.actions)
+
+
+class Registry:
+    """The registered participants, in memory and in the journal.
+
+    Args:
+        journal: where the rows are kept.
+        clock: the journal's time.
+        renew_every_ms: how often participants are told to renew.
+        lapse_after_ms: silence after which an instance gets no new work.
+    """
+
+    def __init__(
+        self, journal: Journal, clock: Clock, renew_every_ms: int, lapse_after_ms: int
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._lapse_us = lapse_after_ms * MILLISECOND
+        self.renew_every_ms = renew_every_ms
+        self._participants: dict[str, _Participant] = {}
+
+    async def load(self) -> None:
+        """Read the rows; every instance counts as renewed now."""
+        now = self._clock.now()
+        for instance in await self._journal.instances():
+            self._put(replace(instance, renewed_at=now))
+
+    async def register(self, instance: Instance) -> None:
+        """Make an instance known, durably. Raises InvalidArgument or LimitExceeded."""
+        _check(instance)
+        known = self._participants.get(instance.participant)
+        if known is None and len(self._participants) >= limits.PARTICIPANTS_MAX:
+            raise LimitExceeded(
+                "participant", "would be one too many", f"at most {limits.PARTICIPANTS_MAX}"
+            )
+        if (
+            known is not None
+            and instance.instance not in known.instances
+            and len(known.instances) >= limits.INSTANCES_MAX
+        ):
+            await self._make_room(known)
+        instance = replace(instance, renewed_at=self._clock.now(), draining=False)
+        await self._journal.save_instance(instance)
+        self._put(instance)
+
+    async def renew(self, participant: str, instance: str) -> bool:
+        """Note a heartbeat; False when the instance must register (again)."""
+        row = self._row(participant, instance)
+        if row is None or row.draining:
+            return False
+        self._put(replace(row, renewed_at=self._clock.now()))
+        return True
+
+    async def deregister(self, participant: str, instance: str) -> None:
+        """Drain an instance: no new work, but unfinished branches still reach it."""
+        row = self._row(participant, instance)
+        if row is not None:
+            row = replace(row, draining=True)
+            await self._journal.save_instance(row)
+            self._put(row)
+
+    def check(self, branches: Iterable[BranchSpec]) -> None:
+        """Refuse new work that names what is not there.
+
+        Raises UnknownParticipant, UnknownAction, KindNotServed or ParticipantUnavailable.
+        """
+        for spec in branches:
+            name, _, verb = spec.action.partition(".")
+            participant = self._participants.get(name)
+            if participant is None:
+                raise UnknownParticipant(
+                    f"branch {spec.id!r}: no participant {name!r} is registered; "
+                    f"registered: {_listed(self._participants)}"
+                )
+            kinds = participant.kinds_of.get(verb)
+            if kinds is None:
+                raise UnknownAction(
+                    f"branch {spec.id!r}: participant {name!r} has no action {verb!r}; "
+                    f"it has: {_listed(participant.kinds_of)}"
+                )
+            if spec.kind not in kinds:
+                raise KindNotServed(
+                    f"branch {spec.id!r}: {spec.action} serves no {spec.kind.name.lower()} "
+                    f"branches; it serves: {_listed(kind.name.lower() for kind in kinds)}"
+                )
+            if not any(self._is_live(i) for i in participant.instances.values()):
+                raise ParticipantUnavailable(
+                    f"branch {spec.id!r}: no instance of {name!r} has renewed within "
+                    f"{self._lapse_us // MILLISECOND} ms"
+                )
+
+    def endpoint(self, participant: str) -> str | None:
+        """Return where the next call goes: live instances in turn, else any that was ever known."""
+        known = self._participants.get(participant)
+        if known is None:
+            return None
+        instances = list(known.instances.values())
+        candidates = [i for i in instances if self._is_live(i)] or instances
+        known.turn += 1
+        return candidates[known.turn % len(candidates)].endpoint
+
+    def overview(self) -> tuple[ParticipantView, ...]:
+        """Return every participant, by name."""
+        return tuple(
+            ParticipantView(
+                name=name,
+                actions=tuple(participant.kinds_of.items()),
+                instances=tuple(participant.instances.values()),
+                live=frozenset(
+                    i.instance for i in participant.instances.values() if self._is_live(i)
+                ),
+            )
+            for name, participant in sorted(self._participants.items())
+        )
+
+    def _is_live(self, instance: Instance) -> bool:
+        lapses_at = instance.renewed_at + self._lapse_us
+        return not instance.draining and self._clock.now() < lapses_at
+
+    def _row(self, participant: str, instance: str) -> Instance | None:
+        known = self._participants.get(participant)
+        return known.instances.get(instance) if known else None
+
+    def _put(self, instance: Instance) -> None:
+        participant = self._participants.setdefault(instance.participant, _Participant())
+        participant.put(instance)
+
+    async def _make_room(self, participant: _Participant) -> None:
+        """Forget the instance that was silent longest, unless all are alive."""
+        oldest = min(participant.instances.values(), key=lambda i: (not i.draining, i.renewed_at))
+        if self._is_live(oldest):
+            raise LimitExceeded(
+                "instance", "would be one too many", f"at most {limits.INSTANCES_MAX}"
+            )
+        await self._journal.delete_instance(oldest.participant, oldest.instance)
+        participant.instances.pop(oldest.instance, None)
+
+
+def _check(instance: Instance) -> None:
+    check_participant(instance.participant)
+    check_id("instance", instance.instance, limits.INSTANCE_BYTES_MAX)
+    check_id("endpoint", instance.endpoint, limits.ENDPOINT_BYTES_MAX)
+    if not 1 <= len(instance.actions) <= limits.ACTIONS_MAX:
+        raise InvalidArgument(
+            "actions", f"has {len(instance.actions)}", f"1 to {limits.ACTIONS_MAX}"
+        )
+    verbs = [verb for verb, _ in instance.actions]
+    if len(set(verbs)) != len(verbs):
+        raise InvalidArgument("actions", "names a verb twice")
+    for index, (verb, kinds) in enumerate(instance.actions):
+        check_size(f"actions[{index}].verb", verb, limits.ACTION_HALF_BYTES_MAX)
+        if not verb.isidentifier() or not verb.isascii() or verb != verb.lower():
+            raise InvalidArgument(f"actions[{index}].verb", f"{verb!r} is no lower-case word")
+        if not kinds:
+            raise InvalidArgument(f"actions[{index}].kinds", "is empty", "at least one kind")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,90 @@
+"""Finds, in the journal, every transaction that is due and not in memory.
+
+Recovery is a query and not a memory: what an earlier term left with calls in flight is taken up
+when this term starts, timers when they come. Both page by key, so a transaction that is poison
+costs its own visit and no one else's, and both wait for room, so a million unfinished
+transactions are taken up at the pace at which they finish.
+"""
+
+import asyncio
+
+import structlog
+
+from trypact_coordinator.core.errors import JournalError
+from trypact_coordinator.ports import Clock, Journal
+from trypact_coordinator.runtime.driver import Driver
+from trypact_coordinator.runtime.settings import RuntimeSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Feeds the driver from the journal.
+
+    Args:
+        journal: read on its own connection.
+        driver: takes transactions up.
+        clock: the journal's time.
+        settings: intervals and page size.
+    """
+
+    def __init__(
+        self, journal: Journal, driver: Driver, clock: Clock, settings: RuntimeSettings
+    ) -> None:
+        self._journal = journal
+        self._driver = driver
+        self._clock = clock
+        self._settings = settings
+        # The whole of the backlog of earlier terms has been taken up.
+        self.recovered = asyncio.Event()
+
+    async def run(self) -> None:
+        """Recover once, then sweep for ever; ends by cancellation only."""
+        audit_every_us = self._settings.audit_every_ms * 1000
+        audited_at = 0
+        while True:
+            try:
+                if self._clock.now() - audited_at >= audit_every_us:
+                    await self._take_up_in_flight()
+                    audited_at = self._clock.now()
+                    self.recovered.set()
+                await self._take_up_due()
+            except JournalError as error:
+                log.warning("sweep failed; will sweep again", error=str(error))
+            await asyncio.sleep(self._settings.sweep_every_ms / 1000)
+
+    async def _take_up_in_flight(self) -> None:
+        """Take up what earlier terms left with calls in flight.
+
+        There is nothing to find after the first time: a new row always carries the current epoch
+        and is in memory. That it is looked for again now and then is a belt to the braces.
+        """
+        after = ""
+        while True:
+            page = await self._journal.in_flight(
+                self._driver.epoch, after, self._settings.sweep_page_size
+            )
+            for transaction in page:
+                await self._room()
+                self._driver.adopt(transaction)
+            if len(page) < self._settings.sweep_page_size:
+                return
+            after = page[-1].xid
+
+    async def _take_up_due(self) -> None:
+        """Take up every timer that has come."""
+        now = self._clock.now()
+        after = (0, "")
+        while True:
+            page = await self._journal.due(now, after, self._settings.sweep_page_size)
+            for due in page:
+                await self._room()
+                self._driver.adopt(due.transaction)
+            if len(page) < self._settings.sweep_page_size:
+                return
+            after = (page[-1].due_at, page[-1].transaction.xid)
+
+    async def _room(self) -> None:
+        while len(self._driver) >= self._settings.transactions_in_memory_max:
+            self._driver.freed.clear()
+            await self._driver.freed.wait()
