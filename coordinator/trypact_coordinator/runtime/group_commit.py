@@ -47,6 +47,7 @@ class GroupCommit:
         self._write_ids = 0
         # Why nothing is written any more.
         self._broken: JournalError | None = None
+        self._closing = False
         # Counted for metrics and benchmarks.
         self.batches = 0
         self.records = 0
@@ -79,11 +80,13 @@ class GroupCommit:
         """Write what is left, unless the journal does not answer, and stop."""
         if self._task is None:
             return
+        self._closing = True
         await self.flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
             batch = [
@@ -96,17 +99,21 @@ class GroupCommit:
             for write, _ in batch:
                 self._pending_xids.discard(write.record.transaction.xid)
             for (_, done), fate in zip(batch, fates, strict=True):
-                done(fate)
+                # Each in its own turn: what one callback raises is no other record's concern.
+                loop.call_soon(done, fate)
             if not self._waiting:
                 self._idle.set()
 
-    async def _write(self, batch: list[Write]) -> list[Verdict] | list[JournalError]:
+    async def _write(self, batch: list[Write]) -> list[Verdict | JournalError]:
         """Write a batch, for as long as it takes: an unknown fate is never reported."""
         delay = _RETRY_SECONDS_FIRST
         while self._broken is None:
             try:
                 appended: Appended = await self._journal.append(batch)
             except JournalUnavailable as error:
+                if self._closing:
+                    self._broken = error
+                    break
                 log.warning("journal unavailable; will write again", error=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _RETRY_SECONDS_MAX)
@@ -117,4 +124,4 @@ class GroupCommit:
                 self.batches += 1
                 self.records += len(batch)
                 return list(appended.verdicts)
-        return [self._broken] * len(batch)
+        return [self._broken or JournalUnavailable()] * len(batch)
