@@ -5,7 +5,7 @@ the decision, and the tables say what every answer to them means. A pair that is
 IllegalTransition, which freezes the transaction instead of guessing.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 from trypact_coordinator.core.errors import InvariantViolated
@@ -19,7 +19,7 @@ from trypact_coordinator.core.transaction import (
 )
 
 
-class Trigger(Enum):
+class Trigger(StrEnum):
     """What moves a transaction."""
 
     DECIDE_CONFIRM = "decide confirm"
@@ -27,7 +27,7 @@ class Trigger(Enum):
     ALL_SETTLED = "all tcc and saga branches settled"
 
 
-class BranchTrigger(Enum):
+class BranchTrigger(StrEnum):
     """What moves a branch."""
 
     SEND_TRY = "send try"

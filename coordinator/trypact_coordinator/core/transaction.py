@@ -4,12 +4,12 @@ Instants are integer microseconds since 1970-01-01T00:00Z on the journal's clock
 name of an instant. Durations carry their unit in the name.
 """
 
-from enum import Enum
+from enum import IntEnum
 
 import msgspec
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What a branch is; `machine.OPERATIONS` says which operations that means."""
 
     TCC = 1
@@ -18,7 +18,7 @@ class Kind(Enum):
     NOTICE = 4
 
 
-class On(Enum):
+class On(IntEnum):
     """The decision after which a delivery is due."""
 
     CONFIRM = 1
@@ -26,7 +26,7 @@ class On(Enum):
     ANY = 3
 
 
-class Operation(Enum):
+class Operation(IntEnum):
     """What a participant can be asked to do."""
 
     TRY = 1
@@ -35,7 +35,7 @@ class Operation(Enum):
     DELIVER = 4
 
 
-class Decision(Enum):
+class Decision(IntEnum):
     """The coordinator's verdict on an xid. CONFIRM and CANCEL are immutable."""
 
     CONFIRM = 1
@@ -44,7 +44,7 @@ class Decision(Enum):
     UNKNOWN = 4
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a transaction is; numbers are those of the wire and of the journal."""
 
     TRYING = 1
@@ -54,7 +54,7 @@ class State(Enum):
     CANCELLED = 5
 
 
-class BranchState(Enum):
+class BranchState(IntEnum):
     """Where a branch is; numbers are those of the wire and of the journal."""
 
     REGISTERED = 1

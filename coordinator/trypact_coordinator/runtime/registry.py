@@ -36,13 +36,33 @@ class ParticipantView(msgspec.Struct, frozen=True):
 class _Participant:
     """The instances of one participant, and what its latest registration says it can do."""
 
-    def __init__(self) -> None:
+    def __init__(self, lapse_us: int) -> None:
         self.instances: dict[str, Instance] = {}
         self.kinds_of: dict[str, tuple[Kind, ...]] = {}
-        self.turn = 0
+        self._lapse_us = lapse_us
+        # The endpoints of the live instances, and until when this is known to be so.
+        self._live: list[str] = []
+        self._live_until = 0
+        self._turn = 0
+
+    def is_live(self, instance: Instance, now: int) -> bool:
+        return not instance.draining and now < instance.renewed_at + self._lapse_us
+
+    def live(self, now: int) -> list[str]:
+        if now >= self._live_until:
+            live = [i for i in self.instances.values() if self.is_live(i, now)]
+            self._live = [i.endpoint for i in live]
+            self._live_until = min((i.renewed_at + self._lapse_us for i in live), default=0)
+        return self._live
+
+    def next_endpoint(self, now: int) -> str:
+        endpoints = self.live(now) or [i.endpoint for i in self.instances.values()]
+        self._turn += 1
+        return endpoints[self._turn % len(endpoints)]
 
     def put(self, instance: Instance) -> None:
         self.instances[instance.instance] = instance
+        self._live_until = 0
         # An action that a newer release no longer names stays known to unfinished branches: they
         # are routed by participant, and only new work is checked against this.
         latest = max(self.instances.values(), key=lambda i: i.renewed_at)
@@ -113,6 +133,7 @@ class Registry:
 
         Raises UnknownParticipant, UnknownAction, KindNotServed or ParticipantUnavailable.
         """
+        now = self._clock.now()
         for spec in branches:
             name, _, verb = spec.action.partition(".")
             participant = self._participants.get(name)
@@ -132,7 +153,7 @@ class Registry:
                     f"branch {spec.id!r}: {spec.action} serves no {spec.kind.name.lower()} "
                     f"branches; it serves: {_listed(kind.name.lower() for kind in kinds)}"
                 )
-            if not any(self._is_live(i) for i in participant.instances.values()):
+            if not participant.live(now):
                 raise ParticipantUnavailable(
                     f"branch {spec.id!r}: no instance of {name!r} has renewed within "
                     f"{self._lapse_us // MILLISECOND} ms"
@@ -141,43 +162,41 @@ class Registry:
     def endpoint(self, participant: str) -> str | None:
         """Return where the next call goes: live instances in turn, else any that was ever known."""
         known = self._participants.get(participant)
-        if known is None:
+        if known is None or not known.instances:
             return None
-        instances = list(known.instances.values())
-        candidates = [i for i in instances if self._is_live(i)] or instances
-        known.turn += 1
-        return candidates[known.turn % len(candidates)].endpoint
+        return known.next_endpoint(self._clock.now())
 
     def overview(self) -> tuple[ParticipantView, ...]:
         """Return every participant, by name."""
+        now = self._clock.now()
         return tuple(
             ParticipantView(
                 name=name,
                 actions=tuple(participant.kinds_of.items()),
                 instances=tuple(participant.instances.values()),
                 live=frozenset(
-                    i.instance for i in participant.instances.values() if self._is_live(i)
+                    i.instance
+                    for i in participant.instances.values()
+                    if participant.is_live(i, now)
                 ),
             )
             for name, participant in sorted(self._participants.items())
         )
-
-    def _is_live(self, instance: Instance) -> bool:
-        lapses_at = instance.renewed_at + self._lapse_us
-        return not instance.draining and self._clock.now() < lapses_at
 
     def _row(self, participant: str, instance: str) -> Instance | None:
         known = self._participants.get(participant)
         return known.instances.get(instance) if known else None
 
     def _put(self, instance: Instance) -> None:
-        participant = self._participants.setdefault(instance.participant, _Participant())
+        participant = self._participants.setdefault(
+            instance.participant, _Participant(self._lapse_us)
+        )
         participant.put(instance)
 
     async def _make_room(self, participant: _Participant) -> None:
         """Forget the instance that was silent longest, unless all are alive."""
         oldest = min(participant.instances.values(), key=lambda i: (not i.draining, i.renewed_at))
-        if self._is_live(oldest):
+        if participant.is_live(oldest, self._clock.now()):
             raise LimitExceeded(
                 "instance", "would be one too many", f"at most {limits.INSTANCES_MAX}"
             )
