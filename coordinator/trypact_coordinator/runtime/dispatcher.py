@@ -7,6 +7,7 @@ never keeps decided work from finishing.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -16,8 +17,15 @@ from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.core.transaction import BranchSpec, Operation
 from trypact_coordinator.ports import Addressed, Clock, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
-from trypact_coordinator.runtime.registry import Registry
 from trypact_coordinator.runtime.settings import RuntimeSettings
+
+
+class Routes(Protocol):
+    """Where participants are."""
+
+    def endpoint(self, participant: str) -> str | None:
+        """Return where the next call to a participant goes; None if it was never registered."""
+        ...
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -63,7 +71,7 @@ class Dispatcher:
 
     Args:
         transport: how a call reaches an endpoint.
-        registry: which endpoints a participant has.
+        routes: which endpoints a participant has.
         clock: the journal's time.
         settings: the lanes' bounds.
         defer: runs a function in a later turn of the event loop.
@@ -72,13 +80,13 @@ class Dispatcher:
     def __init__(
         self,
         transport: Transport,
-        registry: Registry,
+        routes: Routes,
         clock: Clock,
         settings: RuntimeSettings,
         defer: Callable[[Callable[[], None]], object],
     ) -> None:
         self._transport = transport
-        self._registry = registry
+        self._routes = routes
         self._clock = clock
         self._settings = settings
         self._defer = defer
@@ -124,7 +132,7 @@ class Dispatcher:
             self._send(lane, errand, max(1, min(left_ms, errand.call.timeout_ms)))
 
     def _send(self, lane: Lane, errand: Errand, timeout_ms: int = 0) -> None:
-        endpoint = self._registry.endpoint(errand.branch.participant)
+        endpoint = self._routes.endpoint(errand.branch.participant)
         if endpoint is None:
             self._decline(errand, "no instance of the participant is registered")
             return

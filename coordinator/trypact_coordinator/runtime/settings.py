@@ -14,6 +14,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True):
     sweep_page_size: int = 256
     # How often the sweeper also looks for what no timer would ever show (a belt to the braces).
     audit_every_ms: int = 60_000
+    # How long the outcome and the timeline of a finished transaction are kept.
+    retention_ms: int = 7 * 24 * 3600 * 1000
 
     # Calls in flight to one participant, and how many of them only Confirm, Cancel and Deliver
     # may use.

@@ -11,6 +11,7 @@ import asyncio
 import structlog
 
 from trypact_coordinator.core.errors import JournalError
+from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.ports import Clock, Journal
 from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.settings import RuntimeSettings
@@ -40,14 +41,15 @@ class Sweeper:
 
     async def run(self) -> None:
         """Recover once, then sweep for ever; ends by cancellation only."""
-        audit_every_us = self._settings.audit_every_ms * 1000
+        audit_every_us = self._settings.audit_every_ms * MILLISECOND
         audited_at = 0
         while True:
             try:
                 if self._clock.now() - audited_at >= audit_every_us:
                     await self._take_up_in_flight()
-                    audited_at = self._clock.now()
                     self.recovered.set()
+                    await self._prune()
+                    audited_at = self._clock.now()
                 await self._take_up_due()
             except JournalError as error:
                 log.warning("sweep failed; will sweep again", error=str(error))
@@ -83,6 +85,12 @@ class Sweeper:
             if len(page) < self._settings.sweep_page_size:
                 return
             after = (page[-1].due_at, page[-1].transaction.xid)
+
+    async def _prune(self) -> None:
+        """Delete what finished longer ago than outcomes are kept."""
+        before = self._clock.now() - self._settings.retention_ms * MILLISECOND
+        while await self._journal.prune(before, self._settings.sweep_page_size):
+            pass
 
     async def _room(self) -> None:
         while len(self._driver) >= self._settings.transactions_in_memory_max:

@@ -1,0 +1,63 @@
+"""A transport whose answers the test gives by hand, and a clock that the test moves."""
+
+from collections.abc import Callable
+
+from trypact_coordinator.core.events import Answer
+from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
+from trypact_coordinator.ports import Addressed
+
+SECOND = 1_000_000
+
+
+class HandClock:
+    """Stands at one second until it is moved."""
+
+    def __init__(self) -> None:
+        self.us = SECOND
+
+    def now(self) -> int:
+        return self.us
+
+
+class HandTransport:
+    """Keeps what was sent until the test answers it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Addressed] = []
+        self._done: list[Callable[[Answer], None]] = []
+
+    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+        self.sent.append(addressed)
+        self._done.append(done)
+
+    def answer(self, answer: Answer, index: int = 0) -> None:
+        """Answer the call sent longest ago that has no answer yet."""
+        self._done.pop(index)(answer)
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._done)
+
+    async def ping(self, endpoint: str, timeout_ms: int) -> str:
+        return "SERVING"
+
+    async def close(self) -> None:
+        self._done.clear()
+
+
+def branch(branch_id: str = "b", action: str = "inventory.reserve") -> BranchSpec:
+    return BranchSpec(branch_id, Kind.TCC, action)
+
+
+def call(operation: Operation = Operation.TRY, branch_id: str = "b", not_after: int = 0) -> Call:
+    is_try = operation is Operation.TRY
+    return Call(
+        xid="x",
+        branch_id=branch_id,
+        operation=operation,
+        attempt=1,
+        decision=Decision.UNDECIDED if is_try else Decision.CONFIRM,
+        timeout_ms=5_000,
+        not_after=not_after or (6 * SECOND if is_try else 0),
+    )

@@ -1,0 +1,161 @@
+"""Lanes: what one participant can cost, and who goes first."""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+from trypact_coordinator.core.events import Answered, Ok, Retry, Unknown
+from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.runtime.breaker import BreakerState
+from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
+from trypact_coordinator.runtime.settings import RuntimeSettings
+
+from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, branch, call
+
+SETTINGS = RuntimeSettings(lane_calls_max=4, lane_reserved=2, lane_queue_max=3, breaker_failures=2)
+
+
+class Routes:
+    """Where each participant is; a participant without an endpoint is not registered."""
+
+    def __init__(self) -> None:
+        self.endpoints = {"inventory": "i:1", "coupon": "c:1"}
+
+    def endpoint(self, participant: str) -> str | None:
+        return self.endpoints.get(participant)
+
+
+class Bench:
+    """A dispatcher with everything around it in the test's hands."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.transport = HandTransport()
+        self.routes = Routes()
+        self.deferred: list[Callable[[], None]] = []
+        self.answers: list[Answered] = []
+        self.dispatcher = Dispatcher(
+            self.transport, self.routes, self.clock, SETTINGS, self.deferred.append
+        )
+
+    def dispatch(
+        self, operation: Operation, branch_id: str = "b", action: str = "inventory.reserve"
+    ) -> None:
+        errand = Errand(
+            call(operation, branch_id),
+            branch(branch_id, action),
+            "",
+            lambda _xid, answered: self.answers.append(answered),
+        )
+        self.dispatcher.dispatch(errand)
+
+    def run_deferred(self) -> None:
+        while self.deferred:
+            self.deferred.pop(0)()
+
+    def sent_ids(self) -> list[str]:
+        return [addressed.call.branch_id for addressed in self.transport.sent]
+
+
+def test_an_answer_reaches_whoever_sent_the_call() -> None:
+    bench = Bench()
+    bench.dispatch(Operation.TRY)
+    assert bench.transport.sent[0].endpoint == "i:1"
+    bench.transport.answer(Ok(b"r"))
+    assert bench.answers == [Answered("b", Operation.TRY, 1, Ok(b"r"))]
+
+
+def test_tries_leave_room_for_what_follows_a_decision() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    assert bench.sent_ids() == ["try0", "try1"]
+    bench.dispatch(Operation.CONFIRM, "confirm")
+    assert bench.sent_ids() == ["try0", "try1", "confirm"]
+
+
+def test_what_follows_a_decision_goes_before_what_is_new() -> None:
+    bench = Bench()
+    for number in range(4):
+        bench.dispatch(Operation.CONFIRM, f"confirm{number}")
+    bench.dispatch(Operation.TRY, "try")
+    bench.dispatch(Operation.CANCEL, "cancel")
+    bench.transport.answer(Ok())
+    assert bench.sent_ids()[-1] == "cancel"
+
+
+def test_one_participant_at_its_limit_costs_another_nothing() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    bench.dispatch(Operation.TRY, "other", "coupon.use")
+    assert bench.sent_ids()[-1] == "other"
+
+
+def test_a_full_queue_declines_and_says_so_in_a_later_turn() -> None:
+    bench = Bench()
+    for number in range(2 + SETTINGS.lane_queue_max):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    assert bench.deferred == []
+    bench.dispatch(Operation.TRY, "late")
+    assert bench.answers == []
+    bench.run_deferred()
+    assert bench.answers[0].branch_id == "late"
+    assert isinstance(bench.answers[0].answer, Retry)
+
+
+def test_a_try_that_waited_past_its_time_is_never_sent() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    bench.clock.us = 6 * SECOND
+    bench.transport.answer(Ok())
+    bench.run_deferred()
+    assert bench.sent_ids() == ["try0", "try1"]
+    assert [a.branch_id for a in bench.answers] == ["try0", "try2"]
+    assert isinstance(bench.answers[1].answer, Retry)
+
+
+def test_a_try_that_waited_gets_only_the_time_that_is_left() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    bench.clock.us = 4 * SECOND
+    bench.transport.answer(Ok())
+    assert bench.transport.sent[-1].call.timeout_ms == 2_000
+
+
+def test_an_open_breaker_fails_tries_fast_and_probes_with_the_others() -> None:
+    bench = Bench()
+    for _ in range(SETTINGS.breaker_failures):
+        bench.dispatch(Operation.TRY)
+        bench.transport.answer(Unknown("UNAVAILABLE"))
+    assert bench.dispatcher.view("inventory").breaker is BreakerState.OPEN
+    bench.answers.clear()
+    sent = len(bench.transport.sent)
+
+    bench.dispatch(Operation.TRY, "shed")
+    bench.run_deferred()
+    assert len(bench.transport.sent) == sent
+    assert isinstance(bench.answers[0].answer, Retry)
+    assert bench.answers[0].answer.after_ms > 0
+
+    bench.dispatch(Operation.CANCEL, "probe")
+    assert bench.sent_ids()[-1] == "probe"
+    bench.transport.answer(Ok())
+    assert bench.dispatcher.view("inventory").breaker is BreakerState.CLOSED
+
+
+def test_a_participant_nobody_registered_is_asked_again_later() -> None:
+    bench = Bench()
+    bench.dispatch(Operation.CONFIRM, "b", "ghost.act")
+    bench.run_deferred()
+    assert bench.answers[0].answer == Retry(0, "no instance of the participant is registered")
+
+
+def test_the_view_counts_what_is_in_flight_and_what_waits() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    view = bench.dispatcher.view("inventory")
+    assert (view.in_flight, view.queued) == (2, 1)
+    assert replace(view, queued=0) == replace(bench.dispatcher.view("coupon"), in_flight=2)
