@@ -1,0 +1,192 @@
+"""Between the wire contract and the core: the only module that knows both vocabularies.
+
+Enum numbers are the same on both sides by design; what the core has no number for (unspecified,
+or a value of a newer contract) is refused here, by the name of its field.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from trypact.v1 import initiator_pb2, registry_pb2, transaction_pb2
+
+from trypact_coordinator.core import limits
+from trypact_coordinator.core.admission import check_id, check_size, check_xid, fingerprint
+from trypact_coordinator.core.errors import InvalidArgument, LimitExceeded
+from trypact_coordinator.core.events import Ok, Refused
+from trypact_coordinator.core.outcome import Reply
+from trypact_coordinator.core.transaction import (
+    Branch,
+    BranchSpec,
+    Decision,
+    Kind,
+    On,
+    Operation,
+    Spec,
+    Transaction,
+)
+from trypact_coordinator.ports import Instance
+
+_EnumT = TypeVar("_EnumT", bound=Enum)
+
+
+# ---------------------------------------------------------------- from the wire
+
+
+def xid_of(xid: str) -> str:
+    """Return an xid that may be asked for. Raises InvalidArgument."""
+    check_xid(xid)
+    return xid
+
+
+def branch_id_of(branch_id: str) -> str:
+    """Return a branch id that may be asked for. Raises InvalidArgument."""
+    check_id("branch_id", branch_id, limits.BRANCH_ID_BYTES_MAX)
+    return branch_id
+
+
+def member_of(enum: type[_EnumT], number: int, field: str) -> _EnumT:
+    """Return the member of that number. Raises InvalidArgument naming the field."""
+    try:
+        return enum(number)
+    except ValueError:
+        why = f"is {number}, which this coordinator does not know" if number else "is missing"
+        raise InvalidArgument(field, why, ", ".join(m.name for m in enum)) from None
+
+
+def branch_spec(branch: transaction_pb2.Branch, where: str) -> BranchSpec:
+    """Read one branch; `where` begins the names of its fields in errors."""
+    return BranchSpec(
+        id=branch.id,
+        kind=member_of(Kind, branch.kind, f"{where}.kind"),
+        action=branch.action,
+        payload=branch.payload,
+        after=tuple(branch.after),
+        on=member_of(On, branch.on or On.CONFIRM.value, f"{where}.on"),
+        delay_ms=branch.delay_ms,
+    )
+
+
+def branch_specs(
+    branches: Sequence[transaction_pb2.Branch], field: str = "branches"
+) -> tuple[BranchSpec, ...]:
+    """Read a list of branches. A list over its limit is refused before it costs anything."""
+    if len(branches) > limits.BRANCHES_MAX:
+        raise LimitExceeded(field, f"has {len(branches)}", f"at most {limits.BRANCHES_MAX}")
+    return tuple(branch_spec(branch, f"{field}[{index}]") for index, branch in enumerate(branches))
+
+
+def spec_of(
+    begin: initiator_pb2.Begin,
+    branches: tuple[BranchSpec, ...],
+    default_timeout_ms: int,
+    *,
+    interactive: bool,
+) -> Spec:
+    """Read the description of a transaction. No timeout means the coordinator's default."""
+    timeout_ms = begin.timeout_ms or default_timeout_ms
+    return Spec(
+        xid=xid_of(begin.xid),
+        name=begin.name,
+        timeout_ms=timeout_ms,
+        fingerprint=fingerprint(begin.name, timeout_ms, branches),
+        interactive=interactive,
+        nonce=begin.nonce,
+        labels=tuple(sorted(begin.labels.items())),
+        trace_parent=begin.trace_parent,
+    )
+
+
+def reply_of(wait_until: int) -> Reply:
+    """Read when a caller wants to be answered."""
+    if wait_until == initiator_pb2.WAIT_UNTIL_DECIDED:
+        return Reply.DECIDED
+    if wait_until in (initiator_pb2.WAIT_UNTIL_SETTLED, initiator_pb2.WAIT_UNTIL_UNSPECIFIED):
+        return Reply.SETTLED
+    raise InvalidArgument("wait_until", f"is {wait_until}", "SETTLED, DECIDED")
+
+
+def operation_of(number: int) -> Operation:
+    """Read which operation is meant."""
+    return member_of(Operation, number, "operation")
+
+
+def verdict_of(number: int) -> Decision:
+    """Read the decision an operator asks for: CONFIRM or CANCEL."""
+    if number not in (Decision.CONFIRM.value, Decision.CANCEL.value):
+        raise InvalidArgument("decision", "is neither CONFIRM nor CANCEL", "CONFIRM, CANCEL")
+    return Decision(number)
+
+
+def reported_answer(answer: transaction_pb2.Answer) -> Ok | Refused:
+    """Read the answer that completes a PENDING operation: OK or REFUSED."""
+    kind = answer.WhichOneof("kind")
+    if kind == "ok":
+        check_size("answer.ok.result", answer.ok.result, limits.RESULT_BYTES_MAX)
+        return Ok(answer.ok.result)
+    if kind == "refused":
+        check_size("answer.refused.reason", answer.refused.reason, limits.REASON_BYTES_MAX)
+        return Refused(answer.refused.reason)
+    raise InvalidArgument("answer", f"is {kind or 'missing'}", "ok, refused")
+
+
+def instance_of(request: registry_pb2.RegisterRequest, renewed_at: int) -> Instance:
+    """Read the registration of one instance."""
+    return Instance(
+        participant=request.participant,
+        instance=request.instance,
+        endpoint=request.endpoint,
+        actions=tuple(
+            (
+                action.verb,
+                tuple(
+                    member_of(Kind, kind, f"actions[{index}].kinds[{place}]")
+                    for place, kind in enumerate(action.kinds)
+                ),
+            )
+            for index, action in enumerate(request.actions)
+        ),
+        renewed_at=renewed_at,
+    )
+
+
+# ---------------------------------------------------------------- to the wire
+
+
+def number(member: Enum) -> Any:
+    """Return the number both sides use; generated stubs have a type of their own for each enum."""
+    return member.value
+
+
+def timestamp(at: int) -> Timestamp | None:
+    """Write an instant; 0, which the core uses for "not yet", is left unset."""
+    if not at:
+        return None
+    seconds, micros = divmod(at, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=micros * 1_000)
+
+
+def branch_outcome(branch: Branch) -> transaction_pb2.BranchOutcome:
+    """Write how a branch stands, for its initiator."""
+    return transaction_pb2.BranchOutcome(
+        id=branch.spec.id,
+        kind=number(branch.spec.kind),
+        action=branch.spec.action,
+        state=number(branch.state),
+        result=branch.result,
+        reason=branch.reason,
+    )
+
+
+def transaction_outcome(tx: Transaction) -> transaction_pb2.TransactionOutcome:
+    """Write how a transaction stands, for its initiator."""
+    return transaction_pb2.TransactionOutcome(
+        xid=tx.xid,
+        name=tx.spec.name,
+        state=number(tx.state),
+        decision=number(tx.decision),
+        reason=tx.reason,
+        refused_branch_id=tx.refused_branch_id,
+        branches=[branch_outcome(branch) for branch in tx.branches],
+    )

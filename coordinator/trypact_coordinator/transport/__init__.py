@@ -1,0 +1,1 @@
+"""How calls reach participants: implementations of the Transport port."""
