@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 import venv
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -29,10 +30,12 @@ HEADER = """\
 """
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
 # Everything a line of these files may be: a pin, one of its hashes, a comment, or nothing.
-LINE = re.compile(r"^([A-Za-z0-9._-]+==\S+( ;.*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?|\s*#.*|)$")
+LINE = re.compile(
+    r"^([A-Za-z0-9._-]+==\S+( ;.*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?|\s*#.*|)$"
+)
 
 
-def wanted(extra: str | None, project: dict[str, object]) -> list[Requirement]:
+def wanted(extra: str | None, project: dict[str, Any]) -> list[Requirement]:
     """Return the direct requirements of the project with an extra, its own extras unfolded."""
     found = [Requirement(line) for line in project["dependencies"]]
     queue, seen = [extra] if extra else [], set()
@@ -53,7 +56,7 @@ def wanted(extra: str | None, project: dict[str, object]) -> list[Requirement]:
 def compile_all() -> None:
     project = read_project()
     # Nothing of this machine's package sources may leak into the files.
-    environment = {k: v for k, v in os.environ.items() if k not in ("PIP_FIND_LINKS",)}
+    environment = {k: v for k, v in os.environ.items() if k != "PIP_FIND_LINKS"}
     with tempfile.TemporaryDirectory() as scratch:
         tool, source = Path(scratch) / "venv", Path(scratch) / "wanted.in"
         venv.create(tool, with_pip=True)
@@ -105,7 +108,7 @@ def problems() -> list[str]:
     return wrong
 
 
-def read_project() -> dict[str, object]:
+def read_project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

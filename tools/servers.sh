@@ -10,7 +10,8 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "error: the tests need ${missing[*]}; on Debian or Ubuntu: sudo apt-get install ${missing[*]}" >&2
+    echo "error: the tests need ${missing[*]}; on Debian or Ubuntu:" >&2
+    echo "    sudo apt-get install ${missing[*]}" >&2
     exit 1
 fi
 echo "==> installing ${missing[*]} (apt-get)" >&2
