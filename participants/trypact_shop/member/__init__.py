@@ -1,0 +1,1 @@
+"""The member participant: points and growth, earned by orders."""

@@ -1,0 +1,1 @@
+"""The notification participant: short messages to users, best effort."""

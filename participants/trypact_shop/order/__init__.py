@@ -1,0 +1,1 @@
+"""The order participant, and the initiator of the shop's global transactions."""
