@@ -99,17 +99,21 @@ class Draft:
 
         Raises BranchConflict for an id with other content, InvalidArgument for what may not join.
         """
-        known = {branch.spec.id: branch.spec for branch in self.branches}
-        if any(known.get(spec.id, spec) != spec for spec in specs):
-            raise BranchConflict
-        new = tuple(spec for spec in specs if spec.id not in known)
+        new = self.unknown(specs)
         if not new:
             return
-        check_branches(new, tuple(known.values()))
+        check_branches(new, tuple(branch.spec for branch in self.branches))
         self.branches.extend(Branch(spec=spec) for spec in new)
         for spec in new:
             self.note("registered", spec.id, spec.action)
         self.force(admits=True)
+
+    def unknown(self, specs: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
+        """Return those that are no branch yet. Raises BranchConflict for other content."""
+        known = {branch.spec.id: branch.spec for branch in self.branches}
+        if any(known.get(spec.id, spec) != spec for spec in specs):
+            raise BranchConflict
+        return tuple(spec for spec in specs if spec.id not in known)
 
     def note(self, event: str, branch_id: str = "", detail: str = "") -> None:
         """Add a line to the timeline; it rides on the next record."""

@@ -17,7 +17,8 @@
     │   ├── AlreadyCancelled
     │   ├── NotDecided
     │   ├── TryUnsettled
-    │   └── BranchSettled
+    │   ├── BranchSettled
+    │   └── TransactionFrozen
     ├── Overloaded                      try again later
     ├── ShuttingDown
     ├── JournalError                    the journal's host can mend it
@@ -159,6 +160,12 @@ class BranchSettled(CallerError):
     """The branch is settled already."""
 
     reason = "BRANCH_SETTLED"
+
+
+class TransactionFrozen(CallerError):
+    """A violated invariant has stopped this transaction. Report the bug it names."""
+
+    reason = "TRANSACTION_FROZEN"
 
 
 class Overloaded(CoordinatorError):

@@ -17,9 +17,11 @@ from trypact_coordinator.core.errors import (
     BranchSettled,
     InvalidArgument,
     NotDecided,
+    TransactionFrozen,
     TryUnsettled,
 )
 from trypact_coordinator.core.events import (
+    Act,
     Answered,
     CommitAsked,
     DecideAct,
@@ -109,6 +111,10 @@ def freeze(transaction: Transaction, why: str, now: int, policy: Policy) -> Outc
     """Stop everything about a transaction whose invariants do not hold, and say why."""
     draft = Draft(transaction, now, policy)
     draft.change(frozen=why)
+    for index, branch in enumerate(draft.branches):
+        if branch.in_flight:
+            # Its answer changes nothing anymore, so nobody waits for it.
+            draft.replace(index, in_flight=False, quiet_at=max(branch.due_at, branch.quiet_at))
     draft.note("frozen", detail=why)
     draft.force()
     return draft.advance()
@@ -121,7 +127,10 @@ def step(transaction: Transaction, event: Event, now: int, policy: Policy) -> Ou
     changes then), and InvariantViolated when something happened that never may.
     """
     draft = Draft(transaction, now, policy)
-    _HANDLERS[type(event)](draft, event)
+    if not transaction.frozen:
+        _HANDLERS[type(event)](draft, event)
+    elif isinstance(event, _REQUESTS):
+        raise TransactionFrozen(f"transaction {transaction.xid} is frozen: {transaction.frozen}")
     return draft.advance()
 
 
@@ -178,8 +187,7 @@ def _take_answer(
         case Pending():
             draft.note(f"{name} pending", branch_id)
             poll_us = draft.policy.pending_poll_ms * MILLISECOND
-            draft.replace(index, in_flight=False, due_at=draft.now + poll_us, reason="pending")
-            draft.lazily()
+            _ask_again(draft, index, branch, operation, "pending", wait_us=poll_us, failed=False)
         case Unknown(error):
             draft.note(f"{name} unknown", branch_id, error)
             # The answer's own due time is the last instant at which the call can be running.
@@ -213,6 +221,7 @@ def _ask_again(
     reason: str,
     wait_us: int = 0,
     quiet_at: int = 0,
+    failed: bool = True,
 ) -> None:
     policy, key = draft.policy, draft.key(branch)
     if branch.spec.kind is Kind.NOTICE and branch.attempt >= policy.notice_attempts:
@@ -222,15 +231,18 @@ def _ask_again(
     wait_us = wait_us or backoff_us(policy, key, branch.attempt)
     # The deadline bounds a Try; everything after the decision is bounded by a human's patience.
     spent = operation is not Operation.TRY and branch.attempt >= policy.attempts_until_stuck
-    if spent:
+    stuck = branch.stuck or (failed and spent)
+    if stuck and failed:
         wait_us = max(wait_us, slow_retry_us(policy, key, branch.attempt))
+    # A Try is not asked again after the decision, and its Cancel does not wait as it would have.
+    asked_no_more = operation is Operation.TRY and draft.tx.decided
     draft.replace(
         index,
         in_flight=False,
-        due_at=draft.now + wait_us,
+        due_at=0 if asked_no_more else draft.now + wait_us,
         quiet_at=max(quiet_at, branch.quiet_at),
         reason=reason,
-        stuck=spent,
+        stuck=stuck,
     )
     draft.lazily()
 
@@ -250,6 +262,8 @@ def _registered(draft: Draft, event: Registered) -> None:
 def _commit_asked(draft: Draft, event: CommitAsked) -> None:
     tx = draft.tx
     if tx.decision is Decision.CONFIRM:
+        if draft.unknown(event.deliveries):
+            raise AlreadyConfirmed("the decision is Confirm already, without these deliveries")
         return
     if tx.decision is Decision.CANCEL:
         raise AlreadyCancelled(_why(tx))
@@ -268,6 +282,8 @@ def _commit_asked(draft: Draft, event: CommitAsked) -> None:
 def _rollback_asked(draft: Draft, event: RollbackAsked) -> None:
     tx = draft.tx
     if tx.decision is Decision.CANCEL:
+        if draft.unknown(event.deliveries):
+            raise AlreadyCancelled(f"{_why(tx)}, without these deliveries")
         return
     if tx.decision is Decision.CONFIRM:
         raise AlreadyConfirmed
@@ -301,9 +317,13 @@ def _resumed(draft: Draft, event: Resumed) -> None:
             # Results are not written one by one, so a Try that waited for another in the journal
             # may have left all the same. From now on it counts as one that may have run.
             draft.move(index, BranchTrigger.DOUBT, quiet_at=quiet_at)
-        elif branch.in_flight:
-            running_until = quiet_at if undecided else branch.due_at
+            continue
+        if branch.in_flight:
+            running_until = max(branch.due_at, branch.quiet_at)
             draft.replace(index, in_flight=False, due_at=0, quiet_at=running_until)
+        if undecided and branch.state is BranchState.TRYING:
+            # Nor are calls: this Try may have been sent again since its record.
+            draft.replace(index, quiet_at=quiet_at)
     draft.change(epoch=event.epoch, resumed=True)
     if not draft.tx.settled:
         draft.note("resumed", detail=f"epoch {event.epoch}")
@@ -330,6 +350,8 @@ def _resume_act(draft: Draft, event: ResumeAct) -> None:
 
 
 def _decide_act(draft: Draft, event: DecideAct) -> None:
+    if event.decision not in (Decision.CONFIRM, Decision.CANCEL):
+        raise InvalidArgument("decision", f"is {event.decision.name}", "CONFIRM or CANCEL")
     if draft.tx.decision is event.decision:
         return
     _require_undecided(draft.tx)
@@ -365,5 +387,8 @@ _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
     DecideAct: _decide_act,
     SkipAct: _skip_act,
 }
+
+# What somebody asks for, and is told when it cannot be.
+_REQUESTS = (Registered, CommitAsked, RollbackAsked, Act)
 
 __all__ = ["begin", "freeze", "step", "tombstone"]
