@@ -1,0 +1,124 @@
+"""Draw the state machines from the core's own tables: `python tools/diagrams.py [--check]`.
+
+Writes docs/explanation/state-machines.md. `--check` only says whether it is stale.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+
+from trypact_coordinator.core.machine import (
+    BRANCH,
+    OPERATIONS,
+    SEND,
+    TRANSACTION,
+    BranchTrigger,
+)
+from trypact_coordinator.core.transaction import SETTLED, BranchState, Kind, State
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "state-machines.md"
+
+HEAD = """# State machines
+
+<!-- Drawn by tools/diagrams.py from the tables in core/machine.py; do not edit. -->
+
+Two tables are the whole protocol. A pair of state and trigger that is in neither is an
+`InvariantViolated`, which freezes that one transaction instead of guessing.
+"""
+
+TRANSACTION_TEXT = """
+## Transaction
+
+A transaction is undecided in `TRYING`. The decision is one compare-and-set in the journal and
+never changes. It is final once every tcc and saga branch is settled; deliveries may still be on
+their way then. *Stuck*, *paused* and *frozen* are marks on a transaction, not states.
+"""
+
+BRANCH_TEXT = """
+## Branch
+
+One table serves all four kinds; a kind uses the part that its operations reach. An arrow back to
+the same state is another call of the same operation. After the decision an operator may also skip
+a branch that is not settled (`SKIPPED`), which is left out of the pictures.
+"""
+
+KIND_TEXT = {
+    Kind.TCC: "Try reserves; Confirm uses the reservation, Cancel releases it.",
+    Kind.SAGA: "Try does it; Confirm needs no call, Cancel compensates, against `after`.",
+    Kind.MESSAGE: "Delivered after the decision it is for, until it is acknowledged.",
+    Kind.NOTICE: "Like a message, but given up after a refusal or a bounded number of calls.",
+}
+
+
+def page() -> str:
+    """Return the whole page."""
+    parts = [HEAD, TRANSACTION_TEXT, diagram(TRANSACTION.items(), State.TRYING, _final(State))]
+    parts.append(BRANCH_TEXT)
+    for kind in Kind:
+        edges = edges_of(kind)
+        parts.append(f"\n### {kind.name.lower()}\n\n{KIND_TEXT[kind]}\n")
+        parts.append(diagram(edges, BranchState.REGISTERED, SETTLED))
+    return "".join(parts)
+
+
+def edges_of(kind: Kind) -> list[tuple[tuple[BranchState, BranchTrigger], BranchState]]:
+    """Return the part of the branch table that one kind can reach, skipping aside."""
+    triggers = triggers_of(kind)
+    reached = {BranchState.REGISTERED}
+    edges = [(pair, to) for pair, to in BRANCH.items() if pair[1] in triggers]
+    for _ in BranchState:
+        reached |= {to for (state, _), to in edges if state in reached}
+    return [((state, trigger), to) for (state, trigger), to in edges if state in reached]
+
+
+def triggers_of(kind: Kind) -> set[BranchTrigger]:
+    """Return what can happen to a branch of a kind, skipping aside."""
+    operations = OPERATIONS[kind]
+    triggers = {SEND[operation] for operation in operations if operation} | {BranchTrigger.OK}
+    if operations.before:
+        triggers |= {BranchTrigger.REFUSED, BranchTrigger.DOUBT, BranchTrigger.RELEASE}
+        if not operations.on_confirm:
+            triggers.add(BranchTrigger.KEEP)
+    else:
+        triggers.add(BranchTrigger.DISMISS)
+        if kind is Kind.NOTICE:
+            triggers.add(BranchTrigger.GIVE_UP)
+    return triggers
+
+
+def diagram(
+    edges: Iterable[tuple[tuple[Enum, Enum], Enum]], start: Enum, final: Iterable[Enum]
+) -> str:
+    """Return one Mermaid state diagram."""
+    edges = list(edges)
+    reached = {to for _, to in edges} | {start}
+    lines = ["\n```mermaid", "stateDiagram-v2", f"    [*] --> {start.name}"]
+    lines += [f"    {state.name} --> {to.name}: {trigger.value}" for (state, trigger), to in edges]
+    ends = sorted((state for state in final if state in reached), key=lambda state: state.value)
+    lines += [f"    {state.name} --> [*]" for state in ends]
+    return "\n".join([*lines, "```\n"])
+
+
+def _final(states: type[State]) -> list[State]:
+    left = {state for state, _ in TRANSACTION}
+    return [state for state in states if state not in left]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether it is stale")
+    fresh = page()
+    if parser.parse_args().check:
+        if not PAGE.exists() or PAGE.read_text() != fresh:
+            print("stale: docs/explanation/state-machines.md; run `make docs`", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
