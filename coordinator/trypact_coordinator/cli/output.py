@@ -1,0 +1,175 @@
+"""How commands print: one option, five formats, and tables that scripts can cut too."""
+
+import json
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+import click
+
+from trypact_coordinator.durations import briefly
+
+_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+
+PROSE_WIDTH_MAX = 88
+# Wide enough that a table is never folded where nobody looks at it.
+_PIPE_WIDTH = 10_000
+
+
+class Format(Enum):
+    """What `-o` takes."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    JSONL = "jsonl"
+    IDS = "ids"
+
+
+class _FormatType(click.ParamType[Format]):
+    name = "format"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Format:
+        if isinstance(value, Format):
+            return value
+        try:
+            return Format(str(value).lower())
+        except ValueError:
+            self.fail(f"{value!r} is not one of {_names()}", param, ctx)
+
+
+def _names() -> str:
+    return ", ".join(one.value for one in Format)
+
+
+def output_option(command: _CommandT) -> _CommandT:
+    """Give a command `-o`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=_FormatType(),
+        default=Format.TABLE.value,
+        metavar="FORMAT",
+        help=f"{_names()}. [default table]",
+    )(command)
+
+
+# A column: its title, and how a cell is read from a row.
+Column = tuple[str, Callable[[Any], str]]
+
+
+def print_rows(
+    output: Format,
+    rows: Sequence[Any],
+    view: Callable[[Any], dict[str, Any]],
+    columns: Sequence[Column],
+    wide: Sequence[Column] = (),
+    id_of: Callable[[Any], str] = lambda row: str(row.xid),
+    empty: str = "Nothing found.",
+) -> None:
+    """Print rows in the wanted format; an empty table says so on stderr.
+
+    Args:
+        output: what `-o` said.
+        rows: messages of the coordinator.
+        view: makes the JSON of one.
+        columns: of a table.
+        wide: further columns of a wide table.
+        id_of: names one.
+        empty: what to say when there are none.
+    """
+    if output is Format.JSON:
+        print_json([view(row) for row in rows])
+    elif output is Format.JSONL:
+        for row in rows:
+            click.echo(json.dumps(view(row), ensure_ascii=False))
+    elif output is Format.IDS:
+        for row in rows:
+            click.echo(id_of(row))
+    elif not rows:
+        click.echo(empty, err=True)
+    else:
+        shown = [*columns, *wide] if output is Format.WIDE else columns
+        print_table([title for title, _ in shown], [[read(r) for _, read in shown] for r in rows])
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without lines; in a terminal its last column is folded to the width."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    last = len(titles) - 1
+    for place, title in enumerate(titles):
+        table.add_column(title, no_wrap=place != last, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style_of(cell)) for cell in row))
+    print_rich(table)
+
+
+def print_rich(*renderables: Any) -> None:
+    """Print rich text without the blanks that pad its lines."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH)
+    with console.capture() as capture:
+        for renderable in renderables:
+            console.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=True)
+
+
+def print_json(value: Any) -> None:
+    """Print indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_prose(text: str) -> None:
+    """Print paragraphs, folded to a width that reads well."""
+    width = min(shutil.get_terminal_size().columns, PROSE_WIDTH_MAX)
+    paragraphs = text.split("\n\n")
+    click.echo("\n\n".join(fold(paragraph, width) for paragraph in paragraphs))
+
+
+def fold(paragraph: str, width: int) -> str:
+    """Fold a paragraph without breaking words, so that xids and commands can be copied."""
+    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
+
+
+_STYLES = {
+    "TRYING": "cyan", "CONFIRMING": "cyan", "CANCELLING": "yellow", "DELIVERING": "cyan",
+    "CONFIRMED": "green", "DELIVERED": "green", "TRIED": "green", "CANCELLED": "yellow",
+    "REFUSED": "yellow", "SKIPPED": "magenta", "UNDELIVERED": "yellow", "STUCK": "bold red",
+    "FROZEN": "bold red", "PAUSED": "magenta", "LIVE": "green", "LAPSED": "red", "OPEN": "red",
+    "SERVING": "green", "NOT_SERVING": "red",
+}  # fmt: skip
+
+
+def style_of(cell: str) -> str:
+    """Return the colour of a cell that names a state."""
+    return _STYLES.get(cell.partition(" ")[0], "")
+
+
+def now_us() -> int:
+    """Return this machine's time, for relative instants."""
+    return time.time_ns() // 1_000
+
+
+def ago(at: int) -> str:
+    """Say how long ago an instant is: "5m ago"."""
+    return f"{briefly(now_us() - at)} ago" if at else "-"
+
+
+def ahead(at: int) -> str:
+    """Say how far ahead an instant is: "in 5s", or "now"."""
+    left = at - now_us()
+    if not at:
+        return "-"
+    return f"in {briefly(left)}" if left > 0 else "now"

@@ -1,0 +1,122 @@
+"""How `trypact tx show` draws one transaction: a headline, its branches, its timeline, words."""
+
+from typing import Any
+
+import click
+
+from trypact_coordinator.cli import views
+from trypact_coordinator.cli.output import (
+    ago,
+    ahead,
+    print_prose,
+    print_rich,
+    print_table,
+    style_of,
+)
+from trypact_coordinator.durations import briefly
+
+_SETTLED_WELL = ("CONFIRMED", "DELIVERED", "CANCELLED", "NOT_NEEDED")
+_SIGNS = {
+    "CONFIRMED": "●", "DELIVERED": "●", "CANCELLED": "●", "NOT_NEEDED": "○", "REGISTERED": "○",
+    "REFUSED": "✕", "UNDELIVERED": "✕", "SKIPPED": "◇",
+}  # fmt: skip
+_UNDER_WAY = "◐"
+
+
+def print_transaction(tx: Any, explanation: str, *, wide: bool) -> None:
+    """Draw it; `wide` adds sizes, order and results to the branches."""
+    _print_headline(tx)
+    click.echo()
+    _print_branches(tx, wide=wide)
+    click.echo()
+    _print_timeline(tx)
+    click.echo()
+    print_prose(explanation)
+
+
+def _print_headline(tx: Any) -> None:
+    from rich.text import Text
+
+    summary = tx.summary
+    state = views.state_name(summary.state)
+    line = Text.assemble((summary.xid, "bold"), ("  " + summary.name if summary.name else ""))
+    line.append(f"  {state}", style_of(state))
+    for mark, given in (("STUCK", bool(summary.stuck_reason)), ("PAUSED", summary.paused)):
+        if given:
+            line.append(f"  {mark}", style_of(mark))
+    print_rich(line)
+    began = views.micros(summary, "created_at")
+    facts = [f"began {ago(began)}"]
+    if summary.HasField("finished_at"):
+        facts.append(f"took {briefly(views.micros(summary, 'finished_at') - began)}")
+    elif not tx.HasField("decided_at"):
+        facts.append(f"deadline {ahead(views.micros(tx, 'deadline_at'))}")
+    facts.append("interactive" if tx.interactive else "one shot")
+    facts.append(f"version {tx.version}, epoch {tx.epoch}")
+    facts += [f"{key}={value}" for key, value in sorted(summary.labels.items())]
+    print_rich(Text(" · ".join(facts), "dim"))
+
+
+def _print_branches(tx: Any, *, wide: bool) -> None:
+    if not tx.branches:
+        print_rich("No branches.")
+        return
+    titles = ["BRANCH", "KIND", "ACTION", "STATE", "CALLS", "NEXT TRY", "LAST WORD"]
+    if wide:
+        titles[3:3] = ["AFTER", "PAYLOAD", "RESULT"]
+    rows = []
+    for branch in tx.branches:
+        state = views.branch_state_name(branch.state)
+        cells = [
+            f"{_SIGNS.get(state, _UNDER_WAY)} {branch.id}",
+            views.kind_name(branch.kind),
+            branch.action,
+            state,
+            str(branch.attempts or "-"),
+            ahead(views.micros(branch, "next_attempt_at")),
+            branch.reason or "-",
+        ]
+        if wide:
+            cells[3:3] = [
+                ", ".join(branch.after) or "-",
+                f"{branch.payload_bytes} B",
+                f"{len(branch.result)} B",
+            ]
+        rows.append(cells)
+    print_table(titles, rows)
+
+
+def _print_timeline(tx: Any) -> None:
+    """Draw the timeline with its instants counted from the beginning."""
+    from rich.table import Table
+    from rich.text import Text
+
+    began = views.micros(tx.summary, "created_at")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("AT", justify="right", no_wrap=True)
+    table.add_column("EVENT", no_wrap=True)
+    table.add_column("BRANCH", no_wrap=True)
+    table.add_column("DETAIL", overflow="fold")
+    for entry in tx.timeline:
+        at = views.micros(entry, "at") - began
+        style = _event_style(entry.event)
+        table.add_row(
+            _offset(at), Text(entry.event, style), Text(entry.branch_id), Text(entry.detail)
+        )
+    print_rich(table)
+
+
+def _offset(at: int) -> str:
+    if at < 10_000_000:
+        return f"+{at / 1_000:.1f}ms"
+    return f"+{briefly(at)}"
+
+
+def _event_style(event: str) -> str:
+    if event.startswith("decided") or event in ("confirmed", "cancelled"):
+        return "bold"
+    if event.endswith(" ok"):
+        return "green"
+    if event.endswith((" unknown", " refused", "frozen")):
+        return "red"
+    return "yellow" if event.endswith((" retry", " pending")) else ""
