@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeVar
@@ -30,18 +29,11 @@ class Format(Enum):
     IDS = "ids"
 
 
-class _FormatType(click.ParamType[Format]):
-    name = "format"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Format:
-        if isinstance(value, Format):
-            return value
-        try:
-            return Format(str(value).lower())
-        except ValueError:
-            self.fail(f"{value!r} is not one of {_names()}", param, ctx)
+def _format(text: str) -> Format:
+    try:
+        return Format(text.lower())
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not one of {_names()}") from None
 
 
 def _names() -> str:
@@ -53,7 +45,7 @@ def output_option(command: _CommandT) -> _CommandT:
     return click.option(
         "-o",
         "--output",
-        type=_FormatType(),
+        type=_format,
         default=Format.TABLE.value,
         metavar="FORMAT",
         help=f"{_names()}. [default table]",
@@ -157,19 +149,13 @@ def style_of(cell: str) -> str:
     return _STYLES.get(cell.partition(" ")[0], "")
 
 
-def now_us() -> int:
-    """Return this machine's time, for relative instants."""
-    return time.time_ns() // 1_000
+def ago(at: int, now: int) -> str:
+    """Say how long ago an instant was: "5m ago"."""
+    return f"{briefly(now - at)} ago" if at else "-"
 
 
-def ago(at: int) -> str:
-    """Say how long ago an instant is: "5m ago"."""
-    return f"{briefly(now_us() - at)} ago" if at else "-"
-
-
-def ahead(at: int) -> str:
+def ahead(at: int, now: int) -> str:
     """Say how far ahead an instant is: "in 5s", or "now"."""
-    left = at - now_us()
     if not at:
         return "-"
-    return f"in {briefly(left)}" if left > 0 else "now"
+    return f"in {briefly(at - now)}" if at > now else "now"

@@ -29,6 +29,7 @@ def list_(output: Format, server: str, timeout: int) -> None:
             registry_pb2.ListParticipantsRequest(),
             "the participants could not be listed",
         )
+    now = views.micros(answer, "now")
     columns: list[Column] = [
         ("NAME", lambda row: row.name),
         ("LIVE", _live),
@@ -36,7 +37,7 @@ def list_(output: Format, server: str, timeout: int) -> None:
         ("CALLS", lambda row: f"{row.calls_in_flight} out, {row.calls_queued} waiting"),
         ("ACTIONS", _actions),
     ]
-    wide: list[Column] = [("INSTANCES", _instances)]
+    wide: list[Column] = [("INSTANCES", lambda row: _instances(row, now))]
     print_rows(
         output,
         answer.participants,
@@ -64,11 +65,11 @@ def _actions(row: Any) -> str:
     )
 
 
-def _instances(row: Any) -> str:
+def _instances(row: Any, now: int) -> str:
     from trypact_coordinator.cli import views
 
     return ", ".join(
-        f"{one.instance} at {one.endpoint}, renewed {ago(views.micros(one, 'renewed_at'))}"
+        f"{one.instance} at {one.endpoint}, renewed {ago(views.micros(one, 'renewed_at'), now)}"
         for one in row.instances
     )
 

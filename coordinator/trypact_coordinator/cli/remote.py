@@ -8,37 +8,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trypact_coordinator.cli.failures import USAGE, Failure, of_rpc
-from trypact_coordinator.durations import DURATION_ALLOWED, parse_ms
+from trypact_coordinator.durations import parse_ms
 
 if TYPE_CHECKING:
     import grpc
 
 DEFAULT_SERVER = "127.0.0.1:7000"
-DEFAULT_TIMEOUT_MS = 10_000
 # Room for 256 branches with the largest results.
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
 
 
-class DurationType(click.ParamType[int]):
-    """A duration such as 5s or 1h30m; milliseconds in the command."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Read what was typed."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_ms(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not {DURATION_ALLOWED}", param, ctx)
-
-
-DURATION = DurationType()
+def duration_ms(text: str) -> int:
+    """Read a duration such as 5s or 1h30m; the type of an option."""
+    try:
+        return parse_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 class Remote:
@@ -112,8 +99,8 @@ def remote_options(command: _CommandT) -> _CommandT:
     """Give a command the options that say which coordinator it is about."""
     timeout = click.option(
         "--timeout",
-        type=DURATION,
-        default=DEFAULT_TIMEOUT_MS,
+        type=duration_ms,
+        default="10s",
         metavar="DURATION",
         help="How long to wait for an answer. [default 10s]",
     )

@@ -15,7 +15,6 @@ from trypact_coordinator.cli.output import (
 )
 from trypact_coordinator.durations import briefly
 
-_SETTLED_WELL = ("CONFIRMED", "DELIVERED", "CANCELLED", "NOT_NEEDED")
 _SIGNS = {
     "CONFIRMED": "●", "DELIVERED": "●", "CANCELLED": "●", "NOT_NEEDED": "○", "REGISTERED": "○",
     "REFUSED": "✕", "UNDELIVERED": "✕", "SKIPPED": "◇",
@@ -23,18 +22,19 @@ _SIGNS = {
 _UNDER_WAY = "◐"
 
 
-def print_transaction(tx: Any, explanation: str, *, wide: bool) -> None:
-    """Draw it; `wide` adds sizes, order and results to the branches."""
-    _print_headline(tx)
+def print_transaction(answer: Any, *, wide: bool) -> None:
+    """Draw what ShowTransaction answered; `wide` adds order and sizes to the branches."""
+    tx, now = answer.transaction, views.micros(answer, "now")
+    _print_headline(tx, now)
     click.echo()
-    _print_branches(tx, wide=wide)
+    _print_branches(tx, now, wide=wide)
     click.echo()
     _print_timeline(tx)
     click.echo()
-    print_prose(explanation)
+    print_prose(answer.explanation)
 
 
-def _print_headline(tx: Any) -> None:
+def _print_headline(tx: Any, now: int) -> None:
     from rich.text import Text
 
     summary = tx.summary
@@ -46,18 +46,18 @@ def _print_headline(tx: Any) -> None:
             line.append(f"  {mark}", style_of(mark))
     print_rich(line)
     began = views.micros(summary, "created_at")
-    facts = [f"began {ago(began)}"]
+    facts = [f"began {ago(began, now)}"]
     if summary.HasField("finished_at"):
         facts.append(f"took {briefly(views.micros(summary, 'finished_at') - began)}")
     elif not tx.HasField("decided_at"):
-        facts.append(f"deadline {ahead(views.micros(tx, 'deadline_at'))}")
+        facts.append(f"deadline {ahead(views.micros(tx, 'deadline_at'), now)}")
     facts.append("interactive" if tx.interactive else "one shot")
     facts.append(f"version {tx.version}, epoch {tx.epoch}")
     facts += [f"{key}={value}" for key, value in sorted(summary.labels.items())]
     print_rich(Text(" · ".join(facts), "dim"))
 
 
-def _print_branches(tx: Any, *, wide: bool) -> None:
+def _print_branches(tx: Any, now: int, *, wide: bool) -> None:
     if not tx.branches:
         print_rich("No branches.")
         return
@@ -73,7 +73,7 @@ def _print_branches(tx: Any, *, wide: bool) -> None:
             branch.action,
             state,
             str(branch.attempts or "-"),
-            ahead(views.micros(branch, "next_attempt_at")),
+            ahead(views.micros(branch, "next_attempt_at"), now),
             branch.reason or "-",
         ]
         if wide:

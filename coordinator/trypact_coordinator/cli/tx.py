@@ -1,6 +1,6 @@
 """`trypact tx`: see transactions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,9 +18,9 @@ from trypact_coordinator.cli.output import (
     print_rows,
 )
 from trypact_coordinator.cli.remote import (
-    DURATION,
     Remote,
     connected,
+    duration_ms,
     read_xids,
     remote_options,
 )
@@ -54,8 +54,8 @@ for _command in COMMANDS:
 @click.option("--stuck", is_flag=True, help="Needs a human.")
 @click.option("--paused", is_flag=True, help="Paused by an operator.")
 @click.option("--unfinished", is_flag=True, help="Has something left to do.")
-@click.option("--since", type=DURATION, metavar="DURATION", help="Begun within, such as 1h.")
-@click.option("--older-than", type=DURATION, metavar="DURATION", help="Begun before that.")
+@click.option("--since", type=duration_ms, metavar="DURATION", help="Begun within, such as 1h.")
+@click.option("--older-than", type=duration_ms, metavar="DURATION", help="Begun before that.")
 @click.option("--filter", "filter_", metavar="FILTER", help="Such as: state=TRYING AND stuck=true.")
 @click.option("--limit", type=click.IntRange(1), default=50, help="At most so many. [default 50]")
 @output_option
@@ -66,9 +66,9 @@ def list_(
     """List transactions, newest first; every condition given must hold."""
     text = _filter(filter_, **terms)
     with connected(server, timeout) as remote:
-        rows = list(_search(remote, text, limit))
+        rows, now = _search(remote, text, limit)
     more = len(rows) > limit
-    _print_summaries(output, rows[:limit])
+    _print_summaries(output, rows[:limit], now)
     if more and output in (Format.TABLE, Format.WIDE):
         click.echo(f"There are more; --limit {limit * 10} shows them.", err=True)
 
@@ -107,24 +107,30 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _search(remote: Remote, filter_: str, limit: int) -> Iterator[Any]:
-    """Return what is found, page by page: at most `limit`, and one more if there are more."""
+def _search(remote: Remote, filter_: str, limit: int) -> tuple[list[Any], int]:
+    """Return what is found, with the coordinator's time.
+
+    At most `limit` rows, and one more if there are more.
+    """
     from trypact.v1 import admin_pb2
 
+    from trypact_coordinator.cli.views import micros
+
     admin = remote.admin()
+    rows: list[Any] = []
     token, left = "", limit + 1
-    while left > 0:
+    while True:
         request = admin_pb2.ListTransactionsRequest(
             page_size=min(left, _PAGE_SIZE), page_token=token, filter=filter_
         )
         page = remote.call(admin.ListTransactions, request, "the transactions could not be listed")
-        yield from page.transactions
-        token, left = page.next_page_token, left - len(page.transactions)
-        if not token:
-            return
+        rows += page.transactions
+        token, left = page.next_page_token, limit + 1 - len(rows)
+        if not token or left <= 0:
+            return rows, micros(page, "now")
 
 
-def _print_summaries(output: Format, rows: list[Any]) -> None:
+def _print_summaries(output: Format, rows: list[Any], now: int) -> None:
     from trypact_coordinator.cli import views
 
     def mark(row: Any) -> str:
@@ -137,7 +143,7 @@ def _print_summaries(output: Format, rows: list[Any]) -> None:
         ("XID", lambda row: row.xid),
         ("NAME", lambda row: row.name or "-"),
         ("STATE", mark),
-        ("BEGAN", lambda row: ago(views.micros(row, "created_at"))),
+        ("BEGAN", lambda row: ago(views.micros(row, "created_at"), now)),
         ("WAITS FOR", lambda row: _waits_for(row) or "-"),
     ]
     wide: list[Column] = [
@@ -164,17 +170,17 @@ def _waits_for(row: Any) -> str:
 def stuck(output: Format, server: str, timeout: int, limit: int) -> None:
     """Show what needs a human, and what waits beyond its first back-off."""
     with connected(server, timeout) as remote:
-        found = {row.xid: row for row in _search(remote, "stuck=true", limit)}
-        for row in _search(remote, "unfinished=true", _WAITING_SCAN_MAX):
-            if row.xid not in found and _waits(row):
-                found[row.xid] = row
+        stuck_rows, _ = _search(remote, "stuck=true", limit)
+        unfinished, now = _search(remote, "unfinished=true", _WAITING_SCAN_MAX)
+    found = {row.xid: row for row in stuck_rows}
+    found |= {row.xid: row for row in unfinished if _waits(row)}
     rows = sorted(found.values(), key=_urgency)[:limit]
     from trypact_coordinator.cli import views
 
     def since(row: Any) -> str:
         if not row.HasField("waiting_for"):
-            return ago(views.micros(row, "created_at"))
-        return ago(views.micros(row.waiting_for, "failing_since"))
+            return ago(views.micros(row, "created_at"), now)
+        return ago(views.micros(row.waiting_for, "failing_since"), now)
 
     columns: list[Column] = [
         ("XID", lambda row: row.xid),
@@ -183,7 +189,7 @@ def stuck(output: Format, server: str, timeout: int, limit: int) -> None:
         ("WAITS FOR", lambda row: _waits_for(row) or "-"),
         ("SINCE", since),
         ("CALLS", lambda row: str(row.waiting_for.attempts or "-")),
-        ("NEXT TRY", lambda row: ahead(views.micros(row.waiting_for, "next_attempt_at"))),
+        ("NEXT TRY", lambda row: ahead(views.micros(row.waiting_for, "next_attempt_at"), now)),
         ("LAST ERROR", lambda row: row.waiting_for.reason or row.stuck_reason or "-"),
     ]
     wide: list[Column] = [("NAME", lambda row: row.name)]
@@ -237,7 +243,7 @@ def show(xids: tuple[str, ...], output: Format, server: str, timeout: int) -> No
         for place, answer in enumerate(answers):
             if place:
                 click.echo()
-            print_transaction(answer.transaction, answer.explanation, wide=output is Format.WIDE)
+            print_transaction(answer, wide=output is Format.WIDE)
     finish()
 
 

@@ -46,6 +46,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.ListTransactionsResponse(
             transactions=[summary(tx) for tx in page.transactions],
             next_page_token=_token(page.next_cursor, request.filter, now),
+            now=wire.timestamp(self._coordinator.clock.now()),
         )
 
     async def ShowTransaction(
@@ -53,8 +54,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ShowTransactionResponse:
         """Show one transaction whole, and explain it."""
         tx = await self._coordinator.get(wire.xid_of(request.xid))
+        now = self._coordinator.clock.now()
         return admin_pb2.ShowTransactionResponse(
-            transaction=detail(tx), explanation=explain(tx, self._coordinator.clock.now())
+            transaction=detail(tx), explanation=explain(tx, now), now=wire.timestamp(now)
         )
 
     async def RetryTransaction(

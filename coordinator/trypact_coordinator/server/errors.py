@@ -7,7 +7,7 @@ that is in the log too; a traceback never leaves the process. This is the only p
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -27,6 +27,9 @@ DOMAIN = "trypact"
 DETAILS_KEY = "grpc-status-details-bin"
 # Statuses travel in HTTP/2 trailers, which gRPC bounds at 8 KiB.
 MESSAGE_BYTES_MAX = 1024
+
+# Generic for the type checker only.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _log = structlog.get_logger(__name__)
 
@@ -87,15 +90,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, admit: Callable[[str], None]) -> None:
         self._admit = admit
-        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._guarded: dict[str, _Handler] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> _Handler:
         """Return the method's handler, guarded; each is wrapped once."""
         method = handler_call_details.method
         guarded = self._guarded.get(method)
@@ -110,11 +111,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._guarded[method] = guarded
         return guarded
 
-    def _guard(
-        self, method: str, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        answer: Callable[[Any, Any], Awaitable[object]] = handler.unary_unary  # type: ignore[assignment]
-        deserialize: Callable[[bytes], object] = handler.request_deserializer  # type: ignore[assignment]
+    def _guard(self, method: str, handler: _Handler) -> _Handler:
+        answer: Any = handler.unary_unary
+        deserialize: Any = handler.request_deserializer
 
         def read(data: bytes) -> object:
             try:

@@ -43,7 +43,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     ) -> registry_pb2.ListParticipantsResponse:
         """List every participant, its instances and how its lane stands."""
         return registry_pb2.ListParticipantsResponse(
-            participants=[self._participant(view) for view in self._registry.overview()]
+            participants=[self._participant(view) for view in self._registry.overview()],
+            now=wire.timestamp(self._coordinator.clock.now()),
         )
 
     def _participant(self, view: ParticipantView) -> registry_pb2.Participant:
