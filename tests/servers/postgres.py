@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -64,10 +65,15 @@ def find_binaries() -> Path:
 
 
 class PostgresServer:
-    """One server with its own data folder; `create_database` gives a fresh URL each time."""
+    """One server with its own data folder; `create_database` gives a fresh URL each time.
 
-    def __init__(self) -> None:
+    Args:
+        settings: what differs from the settings for tests; benchmarks turn fsync on, for example.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._binaries = find_binaries()
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._user = _other_user() if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="trypact-pg-"))
         self._data = self._folder / "data"
@@ -146,7 +152,11 @@ class PostgresServer:
         (self._data / "pg_hba.conf").write_text(_HBA)
 
     def _start_on(self, port: int) -> bool:
-        settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(self._folder)}
+        settings = {
+            **self._settings,
+            "port": str(port),
+            "unix_socket_directories": str(self._folder),
+        }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         libc = ctypes.CDLL(None)
         process = subprocess.Popen(
