@@ -89,6 +89,11 @@ class PostgresServer:
         """The URL of the server's own database."""
         return self.url("postgres")
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, parent of all its processes; None while it is stopped."""
+        return self._process.pid if self._process is not None else None
+
     def url(self, database: str, user: str = "postgres", password: str = "") -> str:
         """Return the URL of a database."""
         who = f"{user}:{password}" if password else user
