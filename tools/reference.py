@@ -1,8 +1,9 @@
 """Write the reference pages that repeat the code: `python tools/reference.py [--check]`.
 
-`docs/reference/errors.md` comes from the coordinator's error tree, `docs/reference/limits.md` from
-`core/limits.py`. An error or limit without its sentence below is a failure here, so neither can be
-added without telling its reader what it means and what to do.
+`docs/reference/errors.md` comes from the coordinator's error tree, `limits.md` from
+`core/limits.py`, `configuration.md` from the table of settings. An error or limit without its
+sentence below is a failure here, so neither can be added without telling its reader what it means
+and what to do.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import trypact_coordinator.server.errors  # noqa: F401  (the door adds its own to the tree)
+from trypact_coordinator import settings
 from trypact_coordinator.core import errors, limits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +85,8 @@ ADVICE = {
     ),
     "SCHEMA_MISMATCH": ("operator", "Run `trypact journal migrate`, or the matching version."),
     "OWNERSHIP_LOST": ("operator", "Nothing: it stops by itself. Find out who else was started."),
+    "BAD_SETTING": ("operator", "Mend the setting that the message names."),
+    "CANNOT_LISTEN": ("operator", "Give it a free address, or stop what holds this one."),
     "RECORD_REJECTED": (
         "us",
         "Report it with the coordinator's log; the database's own message is in there.",
@@ -191,7 +195,35 @@ def readable(name: str, value: int) -> str:
     return f"{value:,}"
 
 
-PAGES = {"errors.md": errors_page, "limits.md": limits_page}
+CONFIGURATION_HEAD = """\
+# Configuration
+
+A coordinator is told what to do by flags of `trypact serve` and `trypact dev`, by environment
+variables, and by a TOML file (`--config FILE`). A flag wins over the environment, the environment
+over the file, the file over the default. The keys of the file are the flags without their dashes;
+[deploy/coordinator.toml](../../deploy/coordinator.toml) is an example. Durations are written with
+their unit: `250ms`, `5s`, `1h`.
+
+"""
+
+
+def configuration_page() -> str:
+    rows = []
+    for name, field in settings.FIELDS.items():
+        default = settings.written_default(name)
+        shown = f"`{default}`" if default else "-"
+        about = field.metadata["about"]
+        key, variable = settings.key_of(name), settings.variable_of(name)
+        rows.append(f"| `--{key}` | `{variable}` | {shown} | {about} |")
+    head = "| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n"
+    return GENERATED + CONFIGURATION_HEAD + head + "\n".join(rows) + "\n"
+
+
+PAGES = {
+    "errors.md": errors_page,
+    "limits.md": limits_page,
+    "configuration.md": configuration_page,
+}
 
 
 def main() -> int:
