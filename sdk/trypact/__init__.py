@@ -1,0 +1,64 @@
+"""trypact: business transactions across services, where all of it happens or none of it does.
+
+Initiators use `Client` (or `SyncClient`) with branches described by `tcc`, `saga`, `message` and
+`notice`. Services that take part are a `Participant` with handlers and a fence. Importing this
+imports neither SQLAlchemy nor the coordinator.
+"""
+
+from trypact import errors, fence
+from trypact.branches import Branch, message, notice, saga, tcc
+from trypact.call import PENDING, Call
+from trypact.client import Client, Transaction
+from trypact.errors import (
+    BranchRefused,
+    CoordinatorUnavailable,
+    OutcomeUnknown,
+    Overloaded,
+    PayloadError,
+    Refuse,
+    RequestRefused,
+    RetryLater,
+    TransactionCancelled,
+    TrypactError,
+)
+from trypact.kinds import BranchState, Decision, Kind, On, Operation, State
+from trypact.outcome import BranchOutcome, Outcome, Reported, Standing
+from trypact.participant import Participant
+from trypact.sync_client import SyncClient, SyncTransaction
+
+__all__ = [
+    "PENDING",
+    "Branch",
+    "BranchOutcome",
+    "BranchRefused",
+    "BranchState",
+    "Call",
+    "Client",
+    "CoordinatorUnavailable",
+    "Decision",
+    "Kind",
+    "On",
+    "Operation",
+    "Outcome",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Participant",
+    "PayloadError",
+    "Refuse",
+    "Reported",
+    "RequestRefused",
+    "RetryLater",
+    "Standing",
+    "State",
+    "SyncClient",
+    "SyncTransaction",
+    "Transaction",
+    "TransactionCancelled",
+    "TrypactError",
+    "errors",
+    "fence",
+    "message",
+    "notice",
+    "saga",
+    "tcc",
+]

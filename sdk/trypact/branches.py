@@ -1,0 +1,181 @@
+"""What an initiator asks for: branches of four kinds, described before anything is sent.
+
+[
+    tcc("inventory.reserve", Reserve(sku="sku-1", quantity=2), id="stock"),
+    message("member.add_points", {"points": 30}, after=["stock"]),
+    notice("notification.send", {"text": "paid"}, on="any", delay=5.0),
+]
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
+from trypact.kinds import Kind, On
+from trypact.limits import BRANCH_ID_BYTES_MAX, PAYLOAD_BYTES_MAX
+from trypact.payload import encode
+from trypact.v1 import transaction_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One branch of a transaction, as its initiator describes it."""
+
+    kind: Kind
+    # "participant.verb".
+    action: str
+    payload: bytes = b""
+    # Unique in its transaction. Empty until the transaction chooses a readable one.
+    id: str = ""
+    # Branch ids whose Try (or, for a delivery, whose end) comes first.
+    after: tuple[str, ...] = ()
+    on: On = On.CONFIRM
+    delay_ms: int = 0
+
+    @property
+    def is_delivery(self) -> bool:
+        """Whether it is delivered after the decision instead of tried before it."""
+        return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
+
+
+def tcc(action: str, payload: Any = None, *, id: str = "", after: Sequence[str] = ()) -> Branch:  # noqa: A002
+    """Reserve in Try; use the reservation in Confirm, or release it in Cancel.
+
+    Args:
+        action: "participant.verb".
+        payload: a dataclass, dict, list, scalar, bytes or None; at most 256 KiB as JSON.
+        id: unique in its transaction; the verb if not given.
+        after: ids of branches whose Try comes first.
+
+    Raises PayloadError, LimitExceeded or InvalidRequest.
+    """
+    return branch_of(Kind.TCC, action, payload, id=id, after=after)
+
+
+def saga(action: str, payload: Any = None, *, id: str = "", after: Sequence[str] = ()) -> Branch:  # noqa: A002
+    """Do the work in Try; compensate it in Cancel, in reverse order of the saga's steps.
+
+    Arguments and errors are those of `tcc`.
+    """
+    return branch_of(Kind.SAGA, action, payload, id=id, after=after)
+
+
+def message(
+    action: str,
+    payload: Any = None,
+    *,
+    id: str = "",  # noqa: A002
+    after: Sequence[str] = (),
+    on: On | str = On.CONFIRM,
+    delay: float = 0.0,
+) -> Branch:
+    """Deliver after the decision, again and again until it is acknowledged.
+
+    Args:
+        action: "participant.verb".
+        payload: a dataclass, dict, list, scalar, bytes or None; at most 256 KiB as JSON.
+        id: unique in its transaction; the verb if not given.
+        after: ids of branches whose end comes first.
+        on: the decision it is for: "confirm", "cancel" or "any".
+        delay: seconds between the decision and the first delivery.
+
+    Raises PayloadError, LimitExceeded or InvalidRequest.
+    """
+    return branch_of(Kind.MESSAGE, action, payload, id=id, after=after, on=on, delay=delay)
+
+
+def notice(
+    action: str,
+    payload: Any = None,
+    *,
+    id: str = "",  # noqa: A002
+    after: Sequence[str] = (),
+    on: On | str = On.CONFIRM,
+    delay: float = 0.0,
+) -> Branch:
+    """Deliver after the decision, a bounded number of times; its failure never matters.
+
+    Arguments and errors are those of `message`.
+    """
+    return branch_of(Kind.NOTICE, action, payload, id=id, after=after, on=on, delay=delay)
+
+
+def branch_of(
+    kind: Kind | str,
+    action: str,
+    payload: Any = None,
+    *,
+    id: str = "",  # noqa: A002
+    after: Sequence[str] = (),
+    on: On | str = On.CONFIRM,
+    delay: float = 0.0,
+) -> Branch:
+    """Return a branch of that kind; the builders above say what each argument means."""
+    if isinstance(after, str):
+        raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
+    try:
+        data = encode(payload)
+    except PayloadError as error:
+        field = f"payload.{error.field}" if error.field else "payload"
+        raise PayloadError(field, f"{error.why} (of {action})") from None
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise LimitExceeded(
+            f"payload of {action}: is {len(data)} bytes long; allowed: at most {PAYLOAD_BYTES_MAX}"
+        )
+    return Branch(
+        kind=_word(Kind, "kind", kind),
+        action=action,
+        payload=data,
+        id=id,
+        after=tuple(after),
+        on=_word(On, "on", on),
+        delay_ms=round(delay * 1000),
+    )
+
+
+def _word(words: Any, field: str, value: Any) -> Any:
+    try:
+        return words(value)
+    except ValueError:
+        allowed = ", ".join(str(word) for word in words)
+        raise InvalidRequest(f"{field}: is {value!r}; allowed: {allowed}") from None
+
+
+def with_ids(branches: Iterable[Branch], taken: Iterable[str] = ()) -> tuple[Branch, ...]:
+    """Give every branch that has no id a readable one: its verb, "reserve-2" for the second.
+
+    The same branches in the same order always get the same ids.
+    """
+    listed = tuple(branches)
+    used = {branch.id for branch in listed if branch.id} | set(taken)
+    named = []
+    for branch in listed:
+        if not branch.id:
+            branch = replace(branch, id=_free_id(branch.action, used))  # noqa: PLW2901
+            used.add(branch.id)
+        named.append(branch)
+    return tuple(named)
+
+
+def _free_id(action: str, used: set[str]) -> str:
+    # Room for a number; what is no verb at all is refused by the coordinator, with its name.
+    verb = action.rpartition(".")[2][: BRANCH_ID_BYTES_MAX - 4] or "branch"
+    number, candidate = 1, verb
+    while candidate in used:
+        number += 1
+        candidate = f"{verb}-{number}"
+    return candidate
+
+
+def to_wire(branch: Branch) -> transaction_pb2.Branch:
+    """Return the branch as it travels."""
+    return transaction_pb2.Branch(
+        id=branch.id,
+        kind=branch.kind.wire,
+        action=branch.action,
+        payload=branch.payload,
+        after=branch.after,
+        on=branch.on.wire if branch.is_delivery else transaction_pb2.DELIVER_ON_UNSPECIFIED,
+        delay_ms=branch.delay_ms,
+    )

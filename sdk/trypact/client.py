@@ -1,0 +1,305 @@
+"""The async client: opens transactions and asks for their outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast, overload
+
+import grpc
+import grpc.aio
+
+from trypact import _conversations as conversations
+from trypact._conversations import OpenTransaction, Wait
+from trypact._exchange import (
+    CHANNEL_OPTIONS,
+    Conversation,
+    Exchange,
+    Failure,
+    Pause,
+    Rpc,
+    Send,
+    failure_of,
+)
+from trypact.branches import Branch
+from trypact.errors import CoordinatorUnavailable
+from trypact.ids import new_xid
+from trypact.kinds import Kind, Operation
+from trypact.outcome import Outcome, Reported, Standing
+
+ResultT = TypeVar("ResultT")
+
+
+class Client:
+    """A connection to a coordinator.
+
+        async with trypact.Client("127.0.0.1:7000") as client:
+            outcome = await client.execute("order.submit", [trypact.tcc("inventory.reserve", ...)])
+
+    Args:
+        endpoint: the coordinator's gRPC target.
+        patience: seconds each method may take in all, with its retries. Keep it above the
+            timeouts of the transactions.
+
+    One client serves any number of tasks of one event loop. Every method raises a TrypactError:
+    CoordinatorUnavailable when the patience ends without an answer, or OutcomeUnknown when the
+    coordinator may have decided all the same.
+    """
+
+    def __init__(self, endpoint: str, *, patience: float = 30.0) -> None:
+        self._exchange = Exchange(endpoint, patience)
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[Rpc[Any], Any] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def endpoint(self) -> str:
+        """The coordinator's gRPC target."""
+        return self._exchange.endpoint
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let rollbacks that are under way finish, and disconnect."""
+        self._closed = True
+        if self._endings:
+            await asyncio.wait(self._endings)
+        channel, self._channel = self._channel, None
+        self._calls.clear()
+        if channel is not None:
+            await channel.close(None)
+
+    async def execute(
+        self,
+        name: str,
+        branches: Sequence[Branch],
+        *,
+        xid: str | None = None,
+        timeout: float | None = None,
+        labels: Mapping[str, str] | None = None,
+        wait: Wait = "settled",
+        trace_parent: str = "",
+    ) -> Outcome:
+        """Run a one-shot transaction: all of it happens, or none of it does.
+
+        Args:
+            name: what kind of business it is, for operators: "order.submit".
+            branches: what `tcc`, `saga`, `message` and `notice` describe.
+            xid: the transaction's id, for example a business key; a fresh one if not given. The
+                same xid with the same content is the same transaction, and gets its outcome.
+            timeout: seconds it may stay undecided; the coordinator's default if not given.
+            labels: for search, not for identity.
+            wait: "settled" to be answered when all tcc and saga branches are, "decided" as soon
+                as the decision is durable.
+            trace_parent: the caller's W3C traceparent.
+
+        Raises TransactionCancelled with the branch that refused and its reason, OutcomeUnknown,
+        Overloaded, or a RequestRefused that says what is wrong with the request.
+        """
+        begin = conversations.begin_of(name, xid, timeout, labels, trace_parent)
+        return await self._drive(conversations.execute(self._exchange, name, branches, begin, wait))
+
+    def transaction(
+        self,
+        name: str,
+        *,
+        xid: str | None = None,
+        timeout: float | None = None,
+        labels: Mapping[str, str] | None = None,
+        wait: Wait = "settled",
+        trace_parent: str = "",
+    ) -> "Transaction":
+        """Open an interactive transaction: `async with client.transaction(...) as tx`.
+
+        Leaving the block commits it. An exception inside, or the task's cancellation, rolls it
+        back first. Nothing is sent before the first Try. Arguments are those of `execute`.
+        """
+        conversations.until(wait)
+        begin = conversations.begin_of(name, xid, timeout, labels, trace_parent, new_xid())
+        return Transaction(
+            self._exchange, begin, wait, drive=self._drive, end=self._drive_to_the_end
+        )
+
+    async def get(self, xid: str) -> Outcome:
+        """Return how a transaction stands now. Raises UnknownTransaction."""
+        return await self._drive(conversations.get(self._exchange, xid))
+
+    async def wait(
+        self, xid: str, until: Wait = "settled", *, patience: float | None = None
+    ) -> Outcome:
+        """Return how a transaction ended, confirmed or cancelled, once it has.
+
+        Raises UnknownTransaction, and OutcomeUnknown when the patience (in seconds, the client's
+        if not given) ends first.
+        """
+        return await self._drive(conversations.wait_for(self._exchange, xid, until, patience))
+
+    async def decision(self, xid: str, *, settle: bool = False) -> Standing:
+        """Return what is decided about an xid.
+
+        An xid the coordinator has never heard of is UNKNOWN, which is not CANCEL: a request with
+        it may still be on its way. With `settle` it is durably cancelled first, so that such a
+        request is refused.
+        """
+        return await self._drive(conversations.decision(self._exchange, xid, settle))
+
+    async def report(
+        self,
+        xid: str,
+        branch_id: str,
+        operation: Operation | str,
+        *,
+        ok: Any = None,
+        refused: str | None = None,
+    ) -> Reported:
+        """Complete an operation that a participant answered with PENDING.
+
+        Args:
+            xid: the transaction.
+            branch_id: the branch.
+            operation: "try", "confirm", "cancel" or "deliver".
+            ok: the result, if it went well.
+            refused: the reason, if it is a business no.
+        """
+        return await self._drive(
+            conversations.report(self._exchange, xid, branch_id, operation, ok, refused)
+        )
+
+    async def ping(self) -> float:
+        """Return the seconds a round trip takes. Raises CoordinatorUnavailable."""
+        return await self._drive(conversations.ping(self._exchange))
+
+    # ------------------------------------------------------------ I/O
+
+    async def _drive(self, conversation: Conversation[ResultT]) -> ResultT:
+        try:
+            step = next(conversation)
+            while True:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = next(conversation)
+                else:
+                    step = conversation.send(await self._send(step))
+        except StopIteration as done:
+            return cast("ResultT", done.value)
+
+    async def _drive_to_the_end(self, conversation: Conversation[None]) -> None:
+        """Drive it even if the task is cancelled meanwhile."""
+        ending = asyncio.ensure_future(self._drive(conversation))
+        self._endings.add(ending)
+        ending.add_done_callback(self._ended)
+        await asyncio.shield(ending)
+
+    def _ended(self, ending: "asyncio.Task[None]") -> None:
+        self._endings.discard(ending)
+        if not ending.cancelled():
+            # Whoever waits gets it too; where nobody does any more, it is no news to log.
+            ending.exception()
+
+    async def _send(self, send: Send) -> Any:
+        call = self._calls.get(send.rpc) or self._connect(send.rpc)
+        try:
+            return await call(send.request, timeout=send.timeout)
+        except grpc.aio.AioRpcError as error:
+            return failed(error)
+
+    def _connect(self, rpc: Rpc[Any]) -> Any:
+        if self._closed and not self._endings:
+            raise CoordinatorUnavailable(f"the client of {self.endpoint} is closed")
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
+        call = self._calls[rpc] = self._channel.unary_unary(
+            rpc.path,
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=rpc.response.FromString,
+        )
+        return call
+
+
+def failed(error: grpc.aio.AioRpcError) -> Failure:
+    """Read the error of an asynchronous call."""
+    metadata = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    return failure_of(error.code().name, error.details(), metadata)
+
+
+class Transaction(OpenTransaction):
+    """An interactive transaction inside its `async with` block; see `Client.transaction`."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        drive: Callable[[Conversation[Any]], Awaitable[Any]],
+        end: Callable[[Conversation[None]], Awaitable[None]],
+    ) -> None:
+        super().__init__(*arguments)
+        self._drive = drive
+        self._end = end
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        ending = self._commit() if error is None else self._rollback(conversations.why_left(error))
+        await self._end(ending)
+
+    @overload
+    async def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: type[ResultT],
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> ResultT: ...
+    @overload
+    async def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> Any: ...
+    async def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",  # noqa: A002
+        after: Sequence[str] = (),
+    ) -> Any:
+        """Register a branch durably, call its Try, and return what the participant answered.
+
+        Args:
+            action: "participant.verb".
+            payload: a dataclass, dict, list, scalar, bytes or None.
+            returns: the type of the answer; JSON's own if not given.
+            kind: "tcc" or "saga".
+            id: unique in its transaction; the verb if not given.
+            after: for a saga step: the steps it is compensated before.
+
+        Raises BranchRefused, which rolls the transaction back when it leaves the block, and
+        TransactionCancelled when something else cancelled it meanwhile.
+        """
+        conversation = self._try(action, payload, kind, id, after, returns)
+        return await self._drive(conversation)

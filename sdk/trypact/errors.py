@@ -1,0 +1,407 @@
+"""What can go wrong for a service that uses trypact, in one tree.
+
+    TrypactError
+    ├── TransactionCancelled            a business no: everything was given back
+    ├── BranchRefused                   the same, told by one Try of an interactive transaction
+    ├── OutcomeUnknown                  nobody knows yet: ask again with the same xid
+    ├── CoordinatorUnavailable          no coordinator answers
+    │   ├── ShuttingDown
+    │   └── JournalUnavailable
+    │       ├── JournalLocked
+    │       └── OwnershipLost
+    ├── Overloaded                      nothing was begun: try again later
+    ├── RequestRefused                  the caller can mend it; nothing changed
+    │   ├── InvalidRequest
+    │   │   └── LimitExceeded
+    │   ├── UnknownParticipant
+    │   ├── UnknownAction
+    │   ├── KindNotServed
+    │   ├── ParticipantUnavailable
+    │   ├── UnknownTransaction
+    │   ├── UnknownBranch
+    │   ├── XidConflict
+    │   ├── XidInUse
+    │   ├── BranchConflict
+    │   ├── AlreadyConfirmed
+    │   ├── AlreadyCancelled
+    │   ├── NotDecided
+    │   ├── TryUnsettled
+    │   └── BranchSettled
+    ├── CoordinatorFault                the coordinator's operator can mend it
+    │   ├── SchemaMismatch
+    │   ├── RecordRejected
+    │   └── InvariantViolated
+    ├── PayloadError                    a payload cannot be written or read
+    ├── ParticipantError                a participant's own side
+    │   ├── EndpointTaken
+    │   ├── ResultTooLarge
+    │   ├── TryTooLate
+    │   ├── FenceUnavailable
+    │   └── NotPending
+    └── HandlerAnswer                   raised by handlers on purpose, not failures
+        ├── Refuse
+        └── RetryLater
+
+The docstring of a class is its default message. A class with a `code` is what the coordinator
+means by that google.rpc.ErrorInfo reason.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from trypact.limits import shortened
+
+if TYPE_CHECKING:
+    from trypact.outcome import Outcome
+
+
+class TrypactError(Exception):
+    """Something did not work."""
+
+    # The stable google.rpc.ErrorInfo reason; empty for what never crosses the wire.
+    code: ClassVar[str] = ""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or " ".join((type(self).__doc__ or "").split()))
+
+
+# ---------------------------------------------------------------- how transactions end
+
+
+class TransactionCancelled(TrypactError):
+    """The transaction was cancelled: whatever was reserved is given back.
+
+    Attributes:
+        outcome: how the transaction and its branches stand.
+        refused_branch_id: the branch that refused; empty if something else decided.
+        reason: the reason it gave, or what decided instead ("the deadline passed").
+    """
+
+    def __init__(self, outcome: "Outcome") -> None:
+        self.outcome = outcome
+        self.refused_branch_id = outcome.refused_branch_id
+        self.reason = outcome.reason
+        by = f" by branch {outcome.refused_branch_id!r}" if outcome.refused_branch_id else ""
+        super().__init__(f"transaction {outcome.xid} was cancelled{by}: {outcome.reason}")
+
+    def __reduce__(self) -> tuple[type, tuple["Outcome"]]:
+        return type(self), (self.outcome,)
+
+    @property
+    def xid(self) -> str:
+        """The transaction's id."""
+        return self.outcome.xid
+
+
+class BranchRefused(TrypactError):
+    """A participant refused the Try of a branch; the transaction is being cancelled.
+
+    Attributes: `xid`, `branch_id`, `action`, and `reason`, the participant's.
+    """
+
+    def __init__(self, xid: str, branch_id: str, action: str, reason: str) -> None:
+        self.xid = xid
+        self.branch_id = branch_id
+        self.action = action
+        self.reason = reason
+        super().__init__(f"{action} refused branch {branch_id!r} of transaction {xid}: {reason}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.xid, self.branch_id, self.action, self.reason)
+
+
+class OutcomeUnknown(TrypactError):
+    """The transaction may be confirmed, cancelled, running, or never begun.
+
+    Asking again is safe and is the way to find out: the same `execute` with the same xid,
+    `wait(xid)`, or `decision(xid, settle=True)` to make sure that it never happens.
+
+    Attributes: `xid`, and `reason`, what stood in the way of an answer.
+    """
+
+    def __init__(self, xid: str, reason: str) -> None:
+        self.xid = xid
+        self.reason = reason
+        super().__init__(
+            f"the outcome of transaction {xid} is unknown: {reason}; ask again with this xid"
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.xid, self.reason)
+
+
+# ---------------------------------------------------------------- the coordinator
+
+
+class CoordinatorUnavailable(TrypactError):
+    """The coordinator does not answer."""
+
+
+class ShuttingDown(CoordinatorUnavailable):
+    """This coordinator is stopping and takes no new work."""
+
+    code = "SHUTTING_DOWN"
+
+
+class JournalUnavailable(CoordinatorUnavailable):
+    """The coordinator's journal does not answer."""
+
+    code = "JOURNAL_UNAVAILABLE"
+
+
+class JournalLocked(JournalUnavailable):
+    """Another coordinator owns the journal."""
+
+    code = "JOURNAL_LOCKED"
+
+
+class OwnershipLost(JournalUnavailable):
+    """A newer coordinator owns the journal."""
+
+    code = "OWNERSHIP_LOST"
+
+
+class Overloaded(TrypactError):
+    """Too many transactions are in flight; nothing was begun.
+
+    Attributes:
+        retry_after: the coordinator's hint, in seconds.
+    """
+
+    code = "OVERLOADED"
+
+    def __init__(self, message: str = "", retry_after: float = 0.1) -> None:
+        self.retry_after = retry_after
+        super().__init__(message or "Too many transactions are in flight; nothing was begun.")
+
+
+class RequestRefused(TrypactError):
+    """The request cannot be carried out as it is; it changed nothing."""
+
+
+class FieldViolation(NamedTuple):
+    """A field of a request, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(RequestRefused):
+    """A field of the request is not valid.
+
+    Attributes:
+        violations: what is wrong, field by field.
+    """
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, message: str = "", violations: tuple[FieldViolation, ...] = ()) -> None:
+        self.violations = violations
+        super().__init__(message or "A field of the request is not valid.")
+
+
+class LimitExceeded(InvalidRequest):
+    """A field of the request is larger than its limit."""
+
+    code = "LIMIT_EXCEEDED"
+
+
+class UnknownParticipant(RequestRefused):
+    """No participant of that name is registered."""
+
+    code = "UNKNOWN_PARTICIPANT"
+
+
+class UnknownAction(RequestRefused):
+    """The participant has registered no such action."""
+
+    code = "UNKNOWN_ACTION"
+
+
+class KindNotServed(RequestRefused):
+    """The action does not serve branches of that kind."""
+
+    code = "KIND_NOT_SERVED"
+
+
+class ParticipantUnavailable(RequestRefused):
+    """No instance of the participant is alive."""
+
+    code = "PARTICIPANT_UNAVAILABLE"
+
+
+class UnknownTransaction(RequestRefused):
+    """The coordinator has never heard of this xid, or retention has removed it."""
+
+    code = "UNKNOWN_TRANSACTION"
+
+
+class UnknownBranch(RequestRefused):
+    """The transaction has no branch of that id."""
+
+    code = "UNKNOWN_BRANCH"
+
+
+class XidConflict(RequestRefused):
+    """This xid already names a transaction with other content."""
+
+    code = "XID_CONFLICT"
+
+
+class XidInUse(RequestRefused):
+    """Another process has begun an interactive transaction with this xid."""
+
+    code = "XID_IN_USE"
+
+
+class BranchConflict(RequestRefused):
+    """This branch id already names a branch with other content."""
+
+    code = "BRANCH_CONFLICT"
+
+
+class AlreadyConfirmed(RequestRefused):
+    """The decision is Confirm, and a decision never changes."""
+
+    code = "ALREADY_CONFIRMED"
+
+
+class AlreadyCancelled(RequestRefused):
+    """The decision is Cancel, and a decision never changes."""
+
+    code = "ALREADY_CANCELLED"
+
+
+class NotDecided(RequestRefused):
+    """The transaction is not decided yet, and this is only possible after the decision."""
+
+    code = "NOT_DECIDED"
+
+
+class TryUnsettled(RequestRefused):
+    """A Try of this transaction has no OK yet, so it cannot be confirmed."""
+
+    code = "TRY_UNSETTLED"
+
+
+class BranchSettled(RequestRefused):
+    """The branch is settled already."""
+
+    code = "BRANCH_SETTLED"
+
+
+class CoordinatorFault(TrypactError):
+    """The coordinator failed, and says so."""
+
+    code = "INTERNAL"
+
+
+class SchemaMismatch(CoordinatorFault):
+    """The journal's schema is of another version than the coordinator."""
+
+    code = "SCHEMA_MISMATCH"
+
+
+class RecordRejected(CoordinatorFault):
+    """The journal's database refuses to write this transaction."""
+
+    code = "RECORD_REJECTED"
+
+
+class InvariantViolated(CoordinatorFault):
+    """An invariant does not hold; the coordinator froze the transaction."""
+
+    code = "INVARIANT_VIOLATED"
+
+
+# ---------------------------------------------------------------- payloads and participants
+
+
+class PayloadError(TrypactError):
+    """A payload cannot be written or read.
+
+    Attributes:
+        field: the path of what is wrong, "lines[0].sku"; empty for the payload as a whole.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, field: str, why: str) -> None:
+        self.field = field
+        self.why = why
+        super().__init__(f"{field}: {why}" if field else why)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.field, self.why)
+
+
+class ParticipantError(TrypactError):
+    """A participant could not do its part; the coordinator asks again."""
+
+
+class EndpointTaken(ParticipantError):
+    """The address cannot be listened on."""
+
+
+class ResultTooLarge(ParticipantError):
+    """The result of a handler is larger than 64 KiB."""
+
+
+class TryTooLate(ParticipantError):
+    """A Try arrived after its `not_after`, so it was not run."""
+
+
+class FenceUnavailable(ParticipantError):
+    """The participant's database does not answer, or may not have committed."""
+
+
+class NotPending(ParticipantError):
+    """There is no PENDING operation of this branch to complete."""
+
+
+class HandlerAnswer(TrypactError):
+    """Raised by a handler on purpose."""
+
+
+class Refuse(HandlerAnswer):
+    """A business no. To a Try it decides Cancel; the reason is cut to 1 KiB.
+
+    Raised by a handler: `raise Refuse("OUT_OF_STOCK: 3 of sku-1 wanted, 2 left")`. What the
+    handler wrote in its connection is undone.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = shortened(reason)
+        super().__init__(self.reason)
+
+
+class RetryLater(HandlerAnswer):
+    """Not now: the coordinator asks again after this long. What the handler wrote is undone.
+
+    Args:
+        after: seconds.
+        reason: for operators; cut to 1 KiB.
+    """
+
+    def __init__(self, after: float = 1.0, reason: str = "") -> None:
+        if after < 0:
+            raise ValueError(f"after: {after} s is in the past")
+        self.after = after
+        self.reason = shortened(reason)
+        super().__init__(self.reason or f"asked to wait {after} s")
+
+    def __reduce__(self) -> tuple[type, tuple[float, str]]:
+        return type(self), (self.after, self.reason)
+
+
+def by_code(code: str) -> type[TrypactError] | None:
+    """Return the class the coordinator means by a code; None for one of a newer coordinator."""
+    return _BY_CODE.get(code)
+
+
+def _with_code(root: type[TrypactError]) -> dict[str, type[TrypactError]]:
+    found = {root.code: root} if root.code else {}
+    for branch in root.__subclasses__():
+        found |= _with_code(branch)
+    return found
+
+
+_BY_CODE = _with_code(TrypactError)

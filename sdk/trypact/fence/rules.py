@@ -1,0 +1,134 @@
+"""What a call means for a branch that has got so far: one table, the same for every database."""
+
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+from trypact.call import Answer, FencedCall, Ok, Pending, Refused
+from trypact.kinds import Operation
+
+
+class Status(StrEnum):
+    """How far a branch has got at its participant. A missing row has heard of nothing."""
+
+    # Try ran; it is completed later.
+    TRY_PENDING = "TRY_PENDING"
+    TRIED = "TRIED"
+    REFUSED = "REFUSED"
+    CONFIRM_PENDING = "CONFIRM_PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    # With or without a Try before it.
+    CANCELLED = "CANCELLED"
+    DELIVER_PENDING = "DELIVER_PENDING"
+    DELIVERED = "DELIVERED"
+
+
+class Row(NamedTuple):
+    """A fence row, as far as the rules are concerned."""
+
+    action: str
+    kind: str
+    status: Status
+    result: bytes
+    reason: str
+
+
+class Meeting(Enum):
+    """What comes of a call that meets a row."""
+
+    RUN = "run the handler"
+    # It ran before; a Try or Deliver answers its first result.
+    DONE = "ok, with the stored result"
+    REFUSED = "refused, with the stored reason"
+    PENDING = "pending"
+    ALREADY_CANCELLED = "refused: already cancelled"
+    ALREADY_CONFIRMED = "refused: already confirmed"
+    NOT_TRIED = "refused: there is no Try to confirm"
+
+
+_TRY, _CONFIRM, _CANCEL, _DELIVER = (
+    Operation.TRY,
+    Operation.CONFIRM,
+    Operation.CANCEL,
+    Operation.DELIVER,
+)
+_S, _M = Status, Meeting
+
+MEETINGS: dict[tuple[Operation, Status], Meeting] = {
+    (_TRY, _S.TRY_PENDING): _M.PENDING,
+    (_TRY, _S.TRIED): _M.DONE,
+    (_TRY, _S.REFUSED): _M.REFUSED,
+    (_TRY, _S.CONFIRM_PENDING): _M.DONE,
+    (_TRY, _S.CONFIRMED): _M.DONE,
+    (_TRY, _S.CANCEL_PENDING): _M.ALREADY_CANCELLED,
+    (_TRY, _S.CANCELLED): _M.ALREADY_CANCELLED,
+    (_CONFIRM, _S.TRY_PENDING): _M.NOT_TRIED,
+    (_CONFIRM, _S.TRIED): _M.RUN,
+    (_CONFIRM, _S.REFUSED): _M.NOT_TRIED,
+    (_CONFIRM, _S.CONFIRM_PENDING): _M.PENDING,
+    (_CONFIRM, _S.CONFIRMED): _M.DONE,
+    (_CONFIRM, _S.CANCEL_PENDING): _M.ALREADY_CANCELLED,
+    (_CONFIRM, _S.CANCELLED): _M.ALREADY_CANCELLED,
+    (_CANCEL, _S.TRY_PENDING): _M.RUN,
+    (_CANCEL, _S.TRIED): _M.RUN,
+    # Its answer was lost: there is nothing to undo, and the row keeps late Tries out.
+    (_CANCEL, _S.REFUSED): _M.DONE,
+    (_CANCEL, _S.CONFIRM_PENDING): _M.ALREADY_CONFIRMED,
+    (_CANCEL, _S.CONFIRMED): _M.ALREADY_CONFIRMED,
+    (_CANCEL, _S.CANCEL_PENDING): _M.PENDING,
+    (_CANCEL, _S.CANCELLED): _M.DONE,
+    (_DELIVER, _S.DELIVER_PENDING): _M.PENDING,
+    (_DELIVER, _S.DELIVERED): _M.DONE,
+}
+
+# What a row says once the operation has run.
+DONE: dict[Operation, Status] = {
+    _TRY: _S.TRIED,
+    _CONFIRM: _S.CONFIRMED,
+    _CANCEL: _S.CANCELLED,
+    _DELIVER: _S.DELIVERED,
+}
+# What it says when the handler answered PENDING.
+PENDING: dict[Operation, Status] = {
+    _TRY: _S.TRY_PENDING,
+    _CONFIRM: _S.CONFIRM_PENDING,
+    _CANCEL: _S.CANCEL_PENDING,
+    _DELIVER: _S.DELIVER_PENDING,
+}
+OPERATION_OF_PENDING = {status: operation for operation, status in PENDING.items()}
+
+# Whose results their initiators see.
+WITH_RESULT = frozenset({_TRY, _DELIVER})
+
+
+def meet(call: FencedCall, row: Row | None) -> Answer | None:
+    """Answer a call from what its branch has got so far; None means: run the handler.
+
+    A missing row is what a Confirm without a Try meets. The others insert the row first, and run
+    the handler (Try, Deliver) or have nothing to do (Cancel) when it was not there before.
+    """
+    if row is None:
+        return _refused(call, "NOT_TRIED", "there is no Try to confirm")
+    if (row.action, row.kind) != (call.action, str(call.kind)):
+        return _refused(
+            call, "KEY_IN_USE", f"this branch is {row.action} by {row.kind} for this participant"
+        )
+    match MEETINGS.get((call.operation, row.status)):
+        case Meeting.RUN:
+            return None
+        case Meeting.DONE:
+            return Ok(row.result if call.operation in WITH_RESULT else b"")
+        case Meeting.REFUSED:
+            return Refused(row.reason)
+        case Meeting.PENDING:
+            return Pending()
+        case Meeting.ALREADY_CANCELLED:
+            return _refused(call, "ALREADY_CANCELLED", "this branch is cancelled for ever")
+        case Meeting.ALREADY_CONFIRMED:
+            return _refused(call, "ALREADY_CONFIRMED", "this branch is confirmed for ever")
+        case _:
+            return _refused(call, "NOT_TRIED", f"this branch is {row.status}")
+
+
+def _refused(call: FencedCall, code: str, why: str) -> Refused:
+    return Refused(f"{code}: {call.operation} refused by the fence, {why}")

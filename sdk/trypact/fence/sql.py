@@ -1,0 +1,321 @@
+"""The fence over SQLAlchemy, for SQLite and PostgreSQL."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
+from trypact.errors import FenceUnavailable, NotPending, ParticipantError, Refuse, TryTooLate
+from trypact.fence import rules
+from trypact.fence.rules import Row, Status
+from trypact.fence.sqlite import begin_immediate
+from trypact.kinds import Operation
+from trypact.limits import shortened
+from trypact.payload import encode
+
+logger = logging.getLogger("trypact.fence")
+
+Handler = Callable[[Connection], "bytes | PendingType"]
+
+# How often a local transaction is run again when the database gives it up for another one.
+ATTEMPTS_MAX = 5
+RETRY_SPREAD_S = 0.02
+
+# PostgreSQL: serialization_failure, deadlock_detected.
+_GIVEN_UP = frozenset({"40001", "40P01"})
+_INSERTS: dict[str, Callable[[Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+def fence_table(metadata: MetaData, name: str = "trypact_fence") -> Table:
+    """Return the fence's table on a service's own MetaData, so that its migrations create it."""
+    listed = ", ".join(f"'{status}'" for status in Status)
+    return Table(
+        name,
+        metadata,
+        Column("xid", String(128), primary_key=True),
+        Column("branch_id", String(64), primary_key=True),
+        Column("action", String(129), nullable=False),
+        Column("kind", String(8), nullable=False),
+        Column("status", String(16), nullable=False),
+        Column("result", LargeBinary, nullable=False),
+        Column("reason", Text, nullable=False),
+        # Microseconds since 1970-01-01T00:00Z, on this service's clock.
+        Column("created_at", BigInteger, nullable=False),
+        Column("updated_at", BigInteger, nullable=False),
+        # The last Try's; a Try that arrives later is not run. 0 for a row without one.
+        Column("not_after", BigInteger, nullable=False),
+        CheckConstraint(f"status IN ({listed})", name=f"{name}_status"),
+    )
+
+
+class SqlAlchemyFence:
+    """A fence in the database of a SQLAlchemy engine.
+
+    Args:
+        engine: a synchronous engine of SQLite (a file; see `sqlite_engine`) or PostgreSQL. Each
+            call takes one of its connections for as long as the handler runs.
+        table: what `fence_table` returned, if the service's migrations create it.
+        now: microseconds since 1970-01-01T00:00Z.
+
+    Raises ValueError for another database.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        table: Table | None = None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    ) -> None:
+        dialect = engine.dialect.name
+        if dialect not in _INSERTS:
+            raise ValueError(f"{dialect}: no fence for this database yet; use SQLite or PostgreSQL")
+        if engine.dialect.is_async:
+            raise ValueError("the fence takes a synchronous engine, from `create_engine`")
+        self._engine = engine
+        self._is_sqlite = dialect == "sqlite"
+        self._insert = _INSERTS[dialect]
+        self._now = now
+        self.table = fence_table(MetaData()) if table is None else table
+
+    def create_tables(self) -> None:
+        """Create the fence's table unless it exists."""
+        self.table.create(self._engine, checkfirst=True)
+
+    def run(self, call: FencedCall, handler: Handler, /) -> Answer:
+        """Answer a call, running the handler only if it has not run before; see `Fence.run`."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._run_once(call, handler)
+            except (DBAPIError, PoolTimeoutError) as error:
+                if _given_up(error) and attempt < ATTEMPTS_MAX:
+                    logger.debug("%s of %s runs again: %s", call.operation, call.xid, error)
+                    time.sleep(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
+                    continue
+                if _given_up(error) or isinstance(
+                    error, OperationalError | InterfaceError | PoolTimeoutError
+                ):
+                    raise FenceUnavailable(_said(error)) from error
+                raise
+
+    def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
+        with self._engine.connect() as connection:
+            transaction = connection.begin()
+            if self._is_sqlite:
+                begin_immediate(connection)
+            try:
+                answer = self._answer(connection, call, handler)
+            except Refuse as refusal:
+                # Nothing but a Try's refusal is final: the operation is asked for again.
+                transaction.rollback()
+                return Refused(refusal.reason)
+            if not transaction.is_active:
+                raise ParticipantError(
+                    f"the handler of {call.action} ended the fence's local transaction; what it "
+                    "did cannot be undone any more"
+                )
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if _given_up(error):
+                    raise
+                raise FenceUnavailable(
+                    f"it may or may not have committed: {_said(error)}"
+                ) from error
+            return answer
+
+    def _answer(self, connection: Connection, call: FencedCall, handler: Handler) -> Answer:
+        inserted = call.operation is not Operation.CONFIRM and self._put(connection, call)
+        if inserted and call.operation is Operation.CANCEL:
+            return Ok()
+        if not inserted:
+            row = self._row(connection, call)
+            if row is None and call.operation is not Operation.CONFIRM:
+                raise FenceUnavailable("the fence's row went away meanwhile")
+            answer = rules.meet(call, row)
+            if answer is not None:
+                return answer
+        if call.operation is Operation.TRY:
+            return self._try(connection, call, handler)
+        return self._done(connection, call, handler(connection))
+
+    def _try(self, connection: Connection, call: FencedCall, handler: Handler) -> Answer:
+        # Asked only now, because the row may have been waited for.
+        if call.not_after_us and (late_us := self._now() - call.not_after_us) > 0:
+            raise TryTooLate(
+                f"the Try is {late_us / 1e6:.3f} s too late by this participant's clock"
+            )
+        try:
+            with connection.begin_nested():
+                result = handler(connection)
+        except Refuse as refusal:
+            self._write(connection, call, Status.REFUSED, reason=refusal.reason)
+            return Refused(refusal.reason)
+        return self._done(connection, call, result)
+
+    def _done(
+        self, connection: Connection, call: FencedCall, result: "bytes | PendingType"
+    ) -> Answer:
+        if result is PENDING:
+            self._write(connection, call, rules.PENDING[call.operation])
+            return Pending()
+        status = rules.DONE[call.operation]
+        if call.operation in rules.WITH_RESULT:
+            if result:
+                self._write(connection, call, status, result=result)
+            # Without a result the row says it all since it was inserted.
+            return Ok(result)
+        self._write(connection, call, status)
+        return Ok()
+
+    # ------------------------------------------------------------ PENDING
+
+    def complete(
+        self,
+        connection: Connection,
+        xid: str,
+        branch_id: str,
+        *,
+        ok: Any = None,
+        refused: str | None = None,
+    ) -> Operation:
+        """Complete an operation that was answered with PENDING, in the caller's transaction.
+
+        Do the effect in the same local transaction, commit it, and then tell the coordinator with
+        `client.report(xid, branch_id, operation, ...)`.
+
+        Args:
+            connection: of the fence's database, inside a transaction of the caller's.
+            xid: the transaction.
+            branch_id: the branch.
+            ok: the result, if it went well.
+            refused: the reason, if it is a business no; the effect must not be done then.
+
+        Returns the operation that is complete. Raises NotPending if there is none, above all when
+        the branch was cancelled meanwhile: then undo the local transaction.
+        """
+        columns, at_key = self.table.c, self._at(xid, branch_id)
+        # A write first: it takes the row's lock, and on SQLite the database's.
+        touched = connection.execute(
+            update(self.table)
+            .where(*at_key, columns.status.in_(list(rules.OPERATION_OF_PENDING)))
+            .values(updated_at=self._now())
+        )
+        stored = connection.execute(select(columns.status).where(*at_key)).scalar()
+        if touched.rowcount != 1:
+            raise NotPending(
+                f"branch {branch_id!r} of transaction {xid} is {stored or 'unknown here'}, "
+                "not pending"
+            )
+        operation = rules.OPERATION_OF_PENDING[Status(str(stored))]
+        if refused is not None and operation is Operation.DELIVER:
+            # Nothing of it may stay, so that the next delivery runs again.
+            connection.execute(delete(self.table).where(*at_key))
+            return operation
+        values: dict[str, Any]
+        if refused is None:
+            values = {"status": str(rules.DONE[operation])}
+            if operation in rules.WITH_RESULT:
+                values["result"] = encode(ok)
+        elif operation is Operation.TRY:
+            values = {"status": str(Status.REFUSED), "reason": shortened(refused)}
+        else:
+            # A Confirm or Cancel is asked for again, and then it runs again.
+            values = {"status": str(Status.TRIED)}
+        connection.execute(update(self.table).where(*at_key).values(values))
+        return operation
+
+    # ------------------------------------------------------------ SQL
+
+    def _at(self, xid: str, branch_id: str) -> tuple[Any, Any]:
+        return self.table.c.xid == xid, self.table.c.branch_id == branch_id
+
+    def _put(self, connection: Connection, call: FencedCall) -> bool:
+        """Insert the row as it is once the operation has run; False if there is one."""
+        now = self._now()
+        inserted = connection.execute(
+            self._insert(self.table)
+            .values(
+                xid=call.xid,
+                branch_id=call.branch_id,
+                action=call.action,
+                kind=str(call.kind),
+                status=str(rules.DONE[call.operation]),
+                result=b"",
+                reason="",
+                created_at=now,
+                updated_at=now,
+                not_after=call.not_after_us,
+            )
+            .on_conflict_do_nothing()
+            .returning(self.table.c.xid)
+        )
+        return inserted.first() is not None
+
+    def _row(self, connection: Connection, call: FencedCall) -> Row | None:
+        columns = self.table.c
+        found = connection.execute(
+            select(columns.action, columns.kind, columns.status, columns.result, columns.reason)
+            .where(*self._at(call.xid, call.branch_id))
+            .with_for_update()
+        ).first()
+        if found is None:
+            return None
+        return Row(found.action, found.kind, Status(found.status), found.result, found.reason)
+
+    def _write(
+        self,
+        connection: Connection,
+        call: FencedCall,
+        status: Status,
+        result: bytes = b"",
+        reason: str = "",
+    ) -> None:
+        values: dict[str, Any] = {"status": str(status), "updated_at": self._now()}
+        if result:
+            values["result"] = result
+        if reason:
+            values["reason"] = reason
+        connection.execute(
+            update(self.table).where(*self._at(call.xid, call.branch_id)).values(values)
+        )
+
+
+def _given_up(error: Exception) -> bool:
+    """Whether the database undid the transaction in favour of another one."""
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    return state in _GIVEN_UP
+
+
+def _said(error: Exception) -> str:
+    """Return what the database said, without the statement and its parameters."""
+    original = getattr(error, "orig", None) or error
+    text = str(original).strip().splitlines()
+    return f"{type(original).__name__}: {text[0] if text else ''}"

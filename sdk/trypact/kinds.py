@@ -1,0 +1,114 @@
+"""The words of the protocol, as both sides of a service see them.
+
+Each is a string that reads like the documentation, and knows its number on the wire.
+"""
+
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+
+class Word(StrEnum):
+    """A word of the protocol with its number on the wire."""
+
+    number: int
+
+    def __new__(cls, word: str, number: int = 0) -> Self:
+        """Make the member of that word and number."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.number = number
+        return member
+
+    @property
+    def wire(self) -> Any:
+        """Its number, for the generated stubs, which have a type of their own for each enum."""
+        return self.number
+
+
+class Kind(Word):
+    """What a branch is."""
+
+    TCC = "tcc", 1
+    SAGA = "saga", 2
+    MESSAGE = "message", 3
+    NOTICE = "notice", 4
+
+
+class On(Word):
+    """The decision after which a message or notice is delivered."""
+
+    CONFIRM = "confirm", 1
+    CANCEL = "cancel", 2
+    ANY = "any", 3
+
+
+class Operation(Word):
+    """What a participant can be asked to do for a branch."""
+
+    TRY = "try", 1
+    CONFIRM = "confirm", 2
+    CANCEL = "cancel", 3
+    DELIVER = "deliver", 4
+
+
+class Decision(Word):
+    """The coordinator's verdict. CONFIRM and CANCEL never change once given."""
+
+    CONFIRM = "confirm", 1
+    CANCEL = "cancel", 2
+    UNDECIDED = "undecided", 3
+    # The coordinator has never heard of the xid. That is not CANCEL.
+    UNKNOWN = "unknown", 4
+
+
+class State(Word):
+    """Where a transaction is."""
+
+    TRYING = "trying", 1
+    CONFIRMING = "confirming", 2
+    CANCELLING = "cancelling", 3
+    CONFIRMED = "confirmed", 4
+    CANCELLED = "cancelled", 5
+
+
+class BranchState(Word):
+    """Where a branch is."""
+
+    REGISTERED = "registered", 1
+    TRYING = "trying", 2
+    TRIED = "tried", 3
+    REFUSED = "refused", 4
+    CONFIRMING = "confirming", 5
+    CONFIRMED = "confirmed", 6
+    CANCELLING = "cancelling", 7
+    CANCELLED = "cancelled", 8
+    DELIVERING = "delivering", 9
+    DELIVERED = "delivered", 10
+    # A notice whose deliveries all failed.
+    UNDELIVERED = "undelivered", 11
+    # A message or notice whose `on` is not what was decided.
+    NOT_NEEDED = "not needed", 12
+    # Settled by hand by an operator.
+    SKIPPED = "skipped", 13
+
+
+class Until(Word):
+    """When a caller is answered."""
+
+    # All tcc and saga branches are settled.
+    SETTLED = "settled", 1
+    # The decision is durable.
+    DECIDED = "decided", 2
+
+
+WordT = TypeVar("WordT", bound=Word)
+
+
+def from_wire(words: type[WordT], number: int) -> WordT | None:
+    """Return the member of that number; None for 0 and for those of a newer contract."""
+    return _BY_NUMBER[words].get(number)
+
+
+_BY_NUMBER: dict[type[Any], dict[int, Any]] = {
+    words: {word.number: word for word in words} for words in Word.__subclasses__()
+}

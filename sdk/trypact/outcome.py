@@ -1,0 +1,132 @@
+"""How transactions stand and end, as their initiators see it: frozen values."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, overload
+
+from trypact.errors import CoordinatorFault, UnknownBranch
+from trypact.kinds import BranchState, Decision, Kind, State, WordT, from_wire
+from trypact.payload import decode
+from trypact.v1 import transaction_pb2
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, slots=True)
+class BranchOutcome:
+    """How a branch stands."""
+
+    id: str
+    kind: Kind
+    action: str
+    state: BranchState
+    # What the participant answered to Try or Deliver, undecoded.
+    result: bytes = b""
+    # Why it refused, or its last error.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a transaction stands.
+
+    `final` says that every tcc and saga branch is settled; messages and notices may still be on
+    their way then.
+    """
+
+    xid: str
+    name: str
+    state: State
+    decision: Decision
+    # Why it was cancelled; empty otherwise.
+    reason: str = ""
+    # The branch whose refusal decided the cancel; empty otherwise.
+    refused_branch_id: str = ""
+    branches: tuple[BranchOutcome, ...] = ()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the decision is Confirm."""
+        return self.decision is Decision.CONFIRM
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the decision is Cancel."""
+        return self.decision is Decision.CANCEL
+
+    @property
+    def final(self) -> bool:
+        """Whether every tcc and saga branch is settled."""
+        return self.state is State.CONFIRMED or self.state is State.CANCELLED
+
+    def branch(self, branch_id: str) -> BranchOutcome:
+        """Return how one branch stands. Raises UnknownBranch."""
+        for branch in self.branches:
+            if branch.id == branch_id:
+                return branch
+        known = ", ".join(repr(branch.id) for branch in self.branches) or "none"
+        raise UnknownBranch(f"transaction {self.xid} has no branch {branch_id!r}; it has: {known}")
+
+    @overload
+    def result(self, branch_id: str, as_type: type[ValueT]) -> ValueT: ...
+    @overload
+    def result(self, branch_id: str, as_type: Any = Any) -> Any: ...
+    def result(self, branch_id: str, as_type: Any = Any) -> Any:
+        """Return what a branch's Try or Deliver answered, as that type.
+
+        Without a type it is JSON's own (None where the participant answered nothing). Raises
+        UnknownBranch, and PayloadError where the answer is of another form.
+        """
+        return decode(self.branch(branch_id).result, as_type)
+
+
+class Standing(NamedTuple):
+    """What is decided about an xid."""
+
+    decision: Decision
+    # Every tcc and saga branch is settled.
+    final: bool
+
+
+class Reported(NamedTuple):
+    """What a participant's report met."""
+
+    # The transaction's decision as it stands, so that a late reporter knows what to undo.
+    decision: Decision
+    # False if the report came late or twice and changed nothing.
+    accepted: bool
+
+
+def word(words: type[WordT], number: int) -> WordT:
+    """Return the word of a number that the coordinator sent. Raises CoordinatorFault."""
+    found = from_wire(words, number)
+    if found is None:
+        raise CoordinatorFault(
+            f"the coordinator answered {words.__name__} {number}, which this version of trypact "
+            "does not know; use a newer one"
+        )
+    return found
+
+
+def outcome_of(wire: transaction_pb2.TransactionOutcome) -> Outcome:
+    """Read an outcome. Raises CoordinatorFault for what only a newer version understands."""
+    return Outcome(
+        xid=wire.xid,
+        name=wire.name,
+        state=word(State, wire.state),
+        decision=word(Decision, wire.decision),
+        reason=wire.reason,
+        refused_branch_id=wire.refused_branch_id,
+        branches=tuple(branch_outcome_of(branch) for branch in wire.branches),
+    )
+
+
+def branch_outcome_of(wire: transaction_pb2.BranchOutcome) -> BranchOutcome:
+    """Read how a branch stands. Raises CoordinatorFault."""
+    return BranchOutcome(
+        id=wire.id,
+        kind=word(Kind, wire.kind),
+        action=wire.action,
+        state=word(BranchState, wire.state),
+        result=wire.result,
+        reason=wire.reason,
+    )

@@ -1,0 +1,298 @@
+"""A participant's process: the gRPC server, its threads, its health and its registration."""
+
+import asyncio
+import logging
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from trypact.call import Answer, FencedCall, Ok, Refused
+from trypact.errors import (
+    EndpointTaken,
+    FenceUnavailable,
+    ParticipantError,
+    RetryLater,
+    TryTooLate,
+)
+from trypact.kinds import Decision, Kind, Operation, from_wire
+from trypact.limits import shortened
+from trypact.participant import Arrived, NotServed, Participant
+from trypact.registration import Registration, registration_request
+from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
+
+logger = logging.getLogger("trypact.participant")
+
+SERVICE = "trypact.v1.ParticipantService"
+# Calls above this are turned away, and asked again by the coordinator.
+CALLS_MAX = 1024
+
+SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # Two processes on one port would each get some of the calls.
+    ("grpc.so_reuseport", 0),
+    # The coordinator's keepalive is welcome.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+)
+
+
+class Serving:
+    """A participant being served, inside `async with participant.serve(...)`."""
+
+    def __init__(
+        self,
+        participant: Participant,
+        listen: str,
+        *,
+        coordinator: str | None,
+        instance: str | None,
+        advertise: str | None,
+        grace: float,
+    ) -> None:
+        self._participant = participant
+        self._listen = listen
+        self._coordinator = coordinator
+        self._instance = instance
+        self._advertise = advertise
+        self._grace = grace
+        self._endpoint = ""
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._threads = ThreadPoolExecutor(participant.workers, f"{participant.name}-handler")
+        self._server: grpc.aio.Server | None = None
+        self._registration: Registration | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def endpoint(self) -> str:
+        """Where the coordinator reaches it: "127.0.0.1:50123"."""
+        return self._endpoint
+
+    @property
+    def instance(self) -> str:
+        """What tells this process from its siblings."""
+        return self._instance or self._endpoint
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, serve and register. Raises EndpointTaken."""
+        server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
+        service = _Service(self._participant, self._threads)
+        participant_pb2_grpc.add_ParticipantServiceServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        bound = self._bind(server)
+        self._endpoint = self._advertise or bound
+        await server.start()
+        self._server = server
+        await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
+        if self._coordinator is not None:
+            request = registration_request(
+                self._participant.name,
+                self.instance,
+                self._endpoint,
+                dict(self._participant.actions),
+            )
+            self._registration = Registration(self._coordinator, request)
+            self._registration.start()
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        host, _, port = self._listen.rpartition(":")
+        named = host not in ("", "unix") and port.isdecimal()
+        try:
+            if named:
+                _require_free(host.strip("[]"), int(port))
+            bound = server.add_insecure_port(self._listen)
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise EndpointTaken(
+                f"{self._participant.name} cannot listen on {self._listen}: {why}"
+            ) from error
+        if not named:
+            return self._listen
+        if host in ("0.0.0.0", "[::]"):  # noqa: S104
+            host = socket.gethostname()
+        return f"{host}:{bound}"
+
+    async def wait_registered(self) -> None:
+        """Return once the coordinator knows this instance."""
+        if self._registration is not None:
+            await self._registration.registered.wait()
+
+    async def wait_closed(self) -> None:
+        """Return once it has stopped."""
+        await self._closed.wait()
+
+    async def stop(self) -> None:
+        """Deregister, let running calls finish within the grace, and stop. Harmless twice."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if self._registration is not None:
+            await self._registration.stop()
+        if self._server is not None:
+            await self._server.stop(self._grace)
+        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+        self._closed.set()
+
+    async def _tell_health(self, status: Any) -> None:
+        await self._health.set("", status)
+        await self._health.set(SERVICE, status)
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise OSError if a port cannot be bound; gRPC would only say so to its own log."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+
+
+def run(serving: Serving) -> None:
+    """Serve until SIGTERM or SIGINT; exits with one sentence if that cannot be."""
+    try:
+        import uvloop
+    except ImportError:
+        loop_factory = None
+    else:
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        try:
+            runner.run(_until_signalled(serving))
+        except ParticipantError as error:
+            raise SystemExit(str(error)) from None
+
+
+async def _until_signalled(serving: Serving) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving:
+        logger.info("%s is served at %s", serving.instance, serving.endpoint)
+        await stop.wait()
+
+
+class _Service(participant_pb2_grpc.ParticipantServiceServicer):
+    """The wire side: reads calls, has them answered on a thread, and writes the answers."""
+
+    def __init__(self, participant: Participant, threads: ThreadPoolExecutor) -> None:
+        self._participant = participant
+        self._threads = threads
+
+    async def Try(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve Try."""
+        answer = await self._answer(request.call, Operation.TRY, context)
+        return participant_pb2.TryResponse(answer=answer)
+
+    async def Confirm(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve Confirm."""
+        answer = await self._answer(request.call, Operation.CONFIRM, context)
+        return participant_pb2.ConfirmResponse(answer=answer)
+
+    async def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve Cancel."""
+        answer = await self._answer(request.call, Operation.CANCEL, context)
+        return participant_pb2.CancelResponse(answer=answer)
+
+    async def Deliver(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve Deliver."""
+        answer = await self._answer(request.call, Operation.DELIVER, context, request.decision)
+        return participant_pb2.DeliverResponse(answer=answer)
+
+    async def _answer(
+        self,
+        call: participant_pb2.BranchCall,
+        operation: Operation,
+        context: Any,
+        decision: int = 0,
+    ) -> transaction_pb2.Answer:
+        arrived = _read(call, operation, decision)
+        if arrived is None:
+            status = grpc.StatusCode.INVALID_ARGUMENT
+            return await _abort(context, status, "xid, branch_id, kind or action is missing")
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(self._threads, self._participant.answer, arrived)
+        except RetryLater as later:
+            return _retry(later)
+        except Exception as error:
+            return await _abort(context, *_failure(error, arrived.fenced))
+        return _to_wire(answer)
+
+
+async def _abort(context: Any, status: grpc.StatusCode, message: str) -> NoReturn:
+    await context.abort(status, shortened(message))
+    raise RuntimeError("gRPC's abort returned")
+
+
+def _read(call: participant_pb2.BranchCall, operation: Operation, decision: int) -> Arrived | None:
+    kind = from_wire(Kind, call.kind)
+    if not call.xid or not call.branch_id or not call.action or kind is None:
+        return None
+    return Arrived(
+        fenced=FencedCall(
+            call.xid, call.branch_id, call.action, kind, operation, call.not_after_us
+        ),
+        payload=call.payload,
+        attempt=call.attempt,
+        decision=from_wire(Decision, decision) or Decision.UNDECIDED,
+        trace_parent=call.trace_parent,
+    )
+
+
+def _to_wire(answer: Answer) -> transaction_pb2.Answer:
+    match answer:
+        case Ok(result):
+            return transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=result))
+        case Refused(reason):
+            refused = transaction_pb2.Answer.Refused(reason=shortened(reason))
+            return transaction_pb2.Answer(refused=refused)
+    return transaction_pb2.Answer(pending=transaction_pb2.Answer.Pending())
+
+
+def _retry(later: RetryLater) -> transaction_pb2.Answer:
+    return transaction_pb2.Answer(
+        retry=transaction_pb2.Answer.Retry(after_ms=round(later.after * 1000), reason=later.reason)
+    )
+
+
+def _failure(error: Exception, call: FencedCall) -> tuple[grpc.StatusCode, str]:
+    """Say why a call has no answer; to the coordinator its outcome is unknown."""
+    where = f"{call.action} {call.operation}"
+    match error:
+        case NotServed():
+            return grpc.StatusCode.UNIMPLEMENTED, str(error)
+        case TryTooLate():
+            return grpc.StatusCode.ABORTED, f"{where}: {error}"
+        case FenceUnavailable():
+            logger.warning("%s of %s: %s", where, call.xid, error)
+            return grpc.StatusCode.UNAVAILABLE, f"{where}: the participant's database: {error}"
+        case ParticipantError():
+            logger.error("%s of %s: %s", where, call.xid, error)
+            return grpc.StatusCode.INTERNAL, str(error)
+    # What the exception says may hold business data, so only its type leaves the process.
+    logger.error("%s of %s failed", where, call.xid, exc_info=error)
+    name = type(error).__name__
+    return grpc.StatusCode.INTERNAL, f"{where}: the handler raised {name}; its log says more"
