@@ -34,10 +34,8 @@ def in_words(duration_us: int) -> str:
     seconds = max(duration_us, 0) / 1_000_000
     if seconds < 1:
         return "less than a second"
-    if seconds < 10:
-        return _count(round(seconds), "second")
     if seconds < 60:
-        return f"{round(seconds)} seconds"
+        return _count(int(seconds), "second")
     if seconds < 3_600:
         return _count(int(seconds // 60), "minute")
     hours, minutes = divmod(int(seconds // 60), 60)

@@ -99,6 +99,8 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code. No exception leaves it."""
+    # gRPC's core writes its own chatter to stderr, unless told not to before it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets a question mark, not an error.

@@ -127,6 +127,7 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
         return ""
     what = f"{operation.name.capitalize()} of branch {branch.spec.id} ({branch.spec.action})"
     failed = failed_calls(tx, branch)
+    since = _ago(failing_since(tx, branch), now)
     if branch.state is BranchState.TRYING and operation is Operation.CANCEL:
         return (
             f"{what} waits until its Try, whose outcome is unknown, can no longer be running. "
@@ -134,8 +135,8 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
         )
     if branch.reason == "pending":
         return (
-            f"{what} was accepted by {branch.spec.participant}, which has not reported its "
-            f"outcome{_since(tx, branch, now)}. {_asked_next(tx, branch, now)}"
+            f"{what} was accepted by {branch.spec.participant} {since}, which has not reported "
+            f"its outcome yet. {_asked_next(tx, branch, now)}"
         )
     if not failed:
         if branch.in_flight:
@@ -143,17 +144,17 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
             return f"{what} was sent: {answer}."
         return f"{what} is due {_in(next_attempt_at(tx, branch), now)}."
     calls = _plural(failed, "call", "calls")
-    since = _since(tx, branch, now)
     if branch.stuck and operation is not Operation.TRY and _was_refused(tx, branch):
         return (
-            f"{what} was refused{since} by {branch.spec.participant}: {_quoted(branch.reason)}. "
+            f"{what} was refused by {branch.spec.participant} {since}: {_quoted(branch.reason)}. "
             f"A decided operation may not be refused, so a human is needed. "
             f"{_asked_next(tx, branch, now)}"
         )
     human = " A human is needed." if branch.stuck else ""
     return (
-        f"{branch.spec.participant} holds it up{since}: {what} got no OK in {calls}; the last "
-        f"said {_quoted(branch.reason)}.{human} {_asked_next(tx, branch, now)}"
+        f"{branch.spec.participant} holds it up: {what} failed {since} for the first time, and "
+        f"{calls} got no OK; the last said {_quoted(branch.reason)}.{human} "
+        f"{_asked_next(tx, branch, now)}"
     )
 
 
@@ -171,11 +172,6 @@ def _asked_next(tx: Transaction, branch: Branch, now: int) -> str:
     if tx.paused or tx.frozen:
         return "It is not asked again while that lasts."
     return f"It is asked again {_in(at, now)}."
-
-
-def _since(tx: Transaction, branch: Branch, now: int) -> str:
-    since = failing_since(tx, branch)
-    return f", since {_ago(since, now)}" if since else ""
 
 
 # ---------------------------------------------------------------- what happens next
@@ -307,6 +303,9 @@ def _listed(ids: list[str]) -> str:
 
 
 def _ago(at: int, now: int) -> str:
+    if not at:
+        # The line that would tell was left out of a long timeline.
+        return "some time ago"
     return f"{in_words(now - at)} ago"
 
 

@@ -9,12 +9,13 @@ exactly once; what cannot be read as an answer is Unknown, with the reason in wo
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
+from trypact.v1 import participant_pb2, transaction_pb2
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
@@ -44,6 +45,15 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+
+_SERVICE = participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"].full_name
+_MESSAGES: dict[Operation, tuple[Any, Any]] = {
+    Operation.TRY: (participant_pb2.TryRequest, participant_pb2.TryResponse),
+    Operation.CONFIRM: (participant_pb2.ConfirmRequest, participant_pb2.ConfirmResponse),
+    Operation.CANCEL: (participant_pb2.CancelRequest, participant_pb2.CancelResponse),
+    Operation.DELIVER: (participant_pb2.DeliverRequest, participant_pb2.DeliverResponse),
+}
 
 
 class GrpcTransport:
@@ -129,12 +139,14 @@ class Link:
     def __init__(self, endpoint: str) -> None:
         self.calls = 0
         self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-        stub = participant_pb2_grpc.ParticipantServiceStub(self._channel)
-        self._methods: dict[Operation, Callable[..., Awaitable[Any]]] = {
-            Operation.TRY: stub.Try,
-            Operation.CONFIRM: stub.Confirm,
-            Operation.CANCEL: stub.Cancel,
-            Operation.DELIVER: stub.Deliver,
+        # Answers are read here and not by gRPC, which would log a traceback for each bad one.
+        self._methods = {
+            operation: self._channel.unary_unary(
+                f"/{_SERVICE}/{operation.name.capitalize()}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=None,
+            )
+            for operation, (request, _) in _MESSAGES.items()
         }
         self._check = health_pb2_grpc.HealthStub(self._channel).Check
 
@@ -148,10 +160,15 @@ class Link:
     async def call(self, addressed: Addressed) -> Answer:
         """Make one call. Raises AioRpcError."""
         call = addressed.call
-        response = await self._methods[call.operation](
+        data = await self._methods[call.operation](
             encode(addressed), timeout=call.timeout_ms / 1_000
         )
-        return decode(response.answer)
+        response = _MESSAGES[call.operation][1]
+        try:
+            answer = response.FromString(data).answer
+        except DecodeError:
+            return Unknown(f"DATA_LOSS: {len(data)} bytes that are no {response.DESCRIPTOR.name}")
+        return decode(answer)
 
     async def check(self, timeout: float) -> health_pb2.HealthCheckResponse:
         """Ask the health service about the whole server. Raises AioRpcError."""
@@ -162,14 +179,6 @@ class Link:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close(None)
-
-
-_REQUESTS: dict[Operation, Callable[..., Any]] = {
-    Operation.TRY: participant_pb2.TryRequest,
-    Operation.CONFIRM: participant_pb2.ConfirmRequest,
-    Operation.CANCEL: participant_pb2.CancelRequest,
-    Operation.DELIVER: participant_pb2.DeliverRequest,
-}
 
 
 def encode(addressed: Addressed) -> Any:
@@ -189,7 +198,7 @@ def encode(addressed: Addressed) -> Any:
     if call.operation is Operation.DELIVER:
         decision: Any = call.decision.value
         return participant_pb2.DeliverRequest(call=body, decision=decision)
-    return _REQUESTS[call.operation](call=body)
+    return _MESSAGES[call.operation][0](call=body)
 
 
 def decode(answer: transaction_pb2.Answer) -> Answer:
