@@ -18,6 +18,7 @@ transaction, and the coordinator asks again.
 """
 
 import re
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ from trypact.limits import RESULT_BYTES_MAX
 from trypact.payload import decode, encode
 
 if TYPE_CHECKING:
-    from trypact.serving import Serving
+    from trypact.serving import AddServices, Serving
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -188,6 +189,7 @@ class Participant:
         instance: str | None = None,
         advertise: str | None = None,
         grace: float = 5.0,
+        services: "AddServices | None" = None,
     ) -> "Serving":
         """Serve its actions: `async with participant.serve(...) as server`.
 
@@ -199,6 +201,7 @@ class Participant:
             advertise: the gRPC target under which the coordinator reaches it, where that is not
                 `listen` itself.
             grace: seconds that running calls are given when it stops.
+            services: adds the service's own gRPC services to the server, to share its port.
 
         Raises EndpointTaken, inside `async with`, when the address cannot be listened on.
         """
@@ -211,6 +214,7 @@ class Participant:
             instance=instance,
             advertise=advertise,
             grace=grace,
+            services=services,
         )
 
     def run(
@@ -221,10 +225,12 @@ class Participant:
         instance: str | None = None,
         advertise: str | None = None,
         grace: float = 5.0,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
     ) -> None:
         """Serve until SIGTERM or SIGINT, then stop gracefully; for a process's entry point.
 
-        Arguments are those of `serve`. Exits with one sentence if the address is taken.
+        Arguments are those of `serve`; `loop_factory` makes another event loop than asyncio's own
+        (`uvloop.new_event_loop`). Exits with one sentence if the address is taken.
         """
         from trypact.serving import run
 
@@ -235,7 +241,8 @@ class Participant:
                 instance=instance,
                 advertise=advertise,
                 grace=grace,
-            )
+            ),
+            loop_factory,
         )
 
     def answer(self, arrived: Arrived) -> Answer:

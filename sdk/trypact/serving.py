@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -27,6 +28,9 @@ from trypact.registration import Registration, registration_request
 from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
 logger = logging.getLogger("trypact.participant")
+
+# Adds a service's own gRPC services to the server that also serves its actions.
+AddServices = Callable[[grpc.aio.Server], None]
 
 SERVICE = "trypact.v1.ParticipantService"
 # Calls above this are turned away, and asked again by the coordinator.
@@ -54,6 +58,7 @@ class Serving:
         instance: str | None,
         advertise: str | None,
         grace: float,
+        services: AddServices | None = None,
     ) -> None:
         self._participant = participant
         self._listen = listen
@@ -61,6 +66,7 @@ class Serving:
         self._instance = instance
         self._advertise = advertise
         self._grace = grace
+        self._add_services = services
         self._endpoint = ""
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._threads = ThreadPoolExecutor(participant.workers, f"{participant.name}-handler")
@@ -97,6 +103,8 @@ class Serving:
         service = _Service(self._participant, self._threads)
         participant_pb2_grpc.add_ParticipantServiceServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._add_services is not None:
+            self._add_services(server)
         bound = self._bind(server)
         self._endpoint = self._advertise or bound
         await server.start()
@@ -169,14 +177,10 @@ def _require_free(host: str, port: int) -> None:
             probe.bind(address)
 
 
-def run(serving: Serving) -> None:
+def run(
+    serving: Serving, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; exits with one sentence if that cannot be."""
-    try:
-        import uvloop
-    except ImportError:
-        loop_factory = None
-    else:
-        loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(_until_signalled(serving))
