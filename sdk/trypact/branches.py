@@ -39,7 +39,13 @@ class Branch:
         return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
 
 
-def tcc(action: str, payload: Any = None, *, id: str = "", after: Sequence[str] = ()) -> Branch:  # noqa: A002
+def tcc(
+    action: str,
+    payload: Any = None,
+    *,
+    id: str = "",  # noqa: A002
+    after: Sequence[str] = (),
+) -> Branch:
     """Reserve in Try; use the reservation in Confirm, or release it in Cancel.
 
     Args:
@@ -53,7 +59,13 @@ def tcc(action: str, payload: Any = None, *, id: str = "", after: Sequence[str] 
     return branch_of(Kind.TCC, action, payload, id=id, after=after)
 
 
-def saga(action: str, payload: Any = None, *, id: str = "", after: Sequence[str] = ()) -> Branch:  # noqa: A002
+def saga(
+    action: str,
+    payload: Any = None,
+    *,
+    id: str = "",  # noqa: A002
+    after: Sequence[str] = (),
+) -> Branch:
     """Do the work in Try; compensate it in Cancel, in reverse order of the saga's steps.
 
     Arguments and errors are those of `tcc`.

@@ -5,6 +5,7 @@
     ├── BranchRefused                   the same, told by one Try of an interactive transaction
     ├── OutcomeUnknown                  nobody knows yet: ask again with the same xid
     ├── CoordinatorUnavailable          no coordinator answers
+    │   ├── Starting
     │   ├── ShuttingDown
     │   └── JournalUnavailable
     │       ├── JournalLocked
@@ -134,6 +135,12 @@ class OutcomeUnknown(TrypactError):
 
 class CoordinatorUnavailable(TrypactError):
     """The coordinator does not answer."""
+
+
+class Starting(CoordinatorUnavailable):
+    """This coordinator is starting and takes no work yet."""
+
+    code = "STARTING"
 
 
 class ShuttingDown(CoordinatorUnavailable):

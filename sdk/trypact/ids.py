@@ -1,13 +1,13 @@
 """Ids that are chosen before the first send, so that a repeated call is the same transaction."""
 
 import os
-import time
+
+from trypact.clock import now_us
 
 
 def new_xid() -> str:
     """Return a fresh UUID of version 7 (RFC 9562): unguessable, and sorts roughly by time."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = (now_us() // 1_000 & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     digits = f"{value:032x}"

@@ -2,7 +2,7 @@
 
 import logging
 import random
-import time
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
+from trypact.clock import now_us
 from trypact.errors import FenceUnavailable, NotPending, ParticipantError, Refuse, TryTooLate
 from trypact.fence import rules
 from trypact.fence.rules import Row, Status
@@ -89,7 +90,7 @@ class SqlAlchemyFence:
         engine: Engine,
         *,
         table: Table | None = None,
-        now: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now: Callable[[], int] = now_us,
     ) -> None:
         dialect = engine.dialect.name
         if dialect not in _INSERTS:
@@ -100,6 +101,8 @@ class SqlAlchemyFence:
         self._is_sqlite = dialect == "sqlite"
         self._insert = _INSERTS[dialect]
         self._now = now
+        # Never set: what is waited for is the time-out, out of step with the other transaction.
+        self._pause = threading.Event()
         self.table = fence_table(MetaData()) if table is None else table
 
     def create_tables(self) -> None:
@@ -116,7 +119,7 @@ class SqlAlchemyFence:
             except (DBAPIError, PoolTimeoutError) as error:
                 if _given_up(error) and attempt < ATTEMPTS_MAX:
                     logger.debug("%s of %s runs again: %s", call.operation, call.xid, error)
-                    time.sleep(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
+                    self._pause.wait(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
                     continue
                 if _given_up(error) or isinstance(
                     error, OperationalError | InterfaceError | PoolTimeoutError
