@@ -197,6 +197,16 @@ class Transaction(msgspec.Struct, frozen=True):
         """Whether it is final: every tcc and saga branch is settled. Deliveries may remain."""
         return self.state is State.CONFIRMED or self.state is State.CANCELLED
 
+    @property
+    def stuck_reason(self) -> str:
+        """Why it needs a human; empty when it does not."""
+        if self.frozen:
+            return self.frozen
+        for branch in self.branches:
+            if branch.stuck:
+                return f"{branch.spec.id}: {branch.reason}"
+        return ""
+
     def branch(self, branch_id: str) -> Branch | None:
         """Return the branch of that id, if there is one."""
         for branch in self.branches:

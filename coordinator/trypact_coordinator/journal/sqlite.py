@@ -1,0 +1,248 @@
+"""The journal in one SQLite file: WAL, every commit forced to disk, no server to run.
+
+One thread of our own writes and another reads, so the event loop never waits for the disk and a
+page of a search never waits for a commit. A lock on `<path>.lock` says which process owns the
+file; the operating system frees it when that process ends, however it ends.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from trypact_coordinator.core.errors import JournalUnavailable, OwnershipLost
+from trypact_coordinator.journal.reads import SqlReads, encode_instance
+from trypact_coordinator.journal.row import Row, check_batch, row_of
+from trypact_coordinator.journal.search import Dialect, Narrow
+from trypact_coordinator.journal.sqlite_file import (
+    SQL,
+    DatabaseThread,
+    commit,
+    connect_to_read,
+    connect_to_write,
+    require_schema,
+    take_lock,
+    translated,
+)
+from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
+
+_DIALECT = Dialect(
+    parameter=":{}",
+    has_label="label = {label}",
+    has_participant="instr(participants, ' ' || {participant} || ' ') > 0",
+)
+_FORMS = {
+    Narrow.NEWEST: {"source": "transactions INDEXED BY transactions_newest"},
+    Narrow.UNFINISHED: {"source": "transactions INDEXED BY transactions_due"},
+    Narrow.STUCK: {"source": "transactions INDEXED BY transactions_stuck"},
+    Narrow.LABEL: {"source": "labels CROSS JOIN transactions USING (xid, created_at)"},
+}
+# The record is at fault and not the database, which has undone that one statement.
+_AT_FAULT = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    OverflowError,
+    ValueError,
+)
+
+_CLOSED = "the journal is closed"
+
+log = structlog.get_logger(__name__)
+
+
+class SqliteJournal(SqlReads):
+    """A Journal in an SQLite file.
+
+    Args:
+        path: the file; made if its folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(SQL, _DIALECT, _FORMS)
+        self._path = path
+        self._lock: int | None = None
+        self._writing: DatabaseThread | None = None
+        self._reading: DatabaseThread | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._epoch = 0
+
+    async def open(self, owner: str) -> Term:
+        """See Journal."""
+        self._lock = take_lock(self._path, owner)
+        self._writing = DatabaseThread("journal-write")
+        self._reading = DatabaseThread("journal-read")
+        try:
+            return await self._writing.run(self._open, owner)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self, owner: str) -> Term:
+        with translated(self._path):
+            self._writer = connection = connect_to_write(self._path)
+            require_schema(connection, self._path)
+            with commit(connection):
+                connection.execute(SQL["take_term"], {"owner": owner})
+            _, self._epoch, incarnation, _ = connection.execute(SQL["read_term"]).fetchone()
+            (at,) = connection.execute(SQL["now"]).fetchone()
+            self._reader = connect_to_read(self._path)
+        return Term(owner, self._epoch, incarnation, at)
+
+    async def close(self) -> None:
+        """See Journal."""
+        for thread, connection in ((self._reading, self._reader), (self._writing, self._writer)):
+            if thread is not None:
+                if connection is not None:
+                    with suppress(sqlite3.Error):
+                        await thread.run(connection.close)
+                thread.end()
+        self._reading = self._writing = None
+        self._reader = self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # ------------------------------------------------------------ writing
+
+    async def append(self, batch: Sequence[Write]) -> Appended:
+        """See Journal."""
+        check_batch(batch)
+        return await self._thread(self._writing).run(self._append, batch)
+
+    def _append(self, batch: Sequence[Write]) -> Appended:
+        order = sorted(range(len(batch)), key=lambda index: batch[index].record.transaction.xid)
+        verdicts = [Verdict.REJECTED] * len(batch)
+        with self._counted() as connection:
+            for index in order:
+                verdicts[index] = _write(connection, batch[index])
+            (at,) = connection.execute(SQL["now"]).fetchone()
+        return Appended(tuple(verdicts), at)
+
+    async def prune(self, finished_before: int, limit: int) -> int:
+        """See Journal."""
+        return await self._thread(self._writing).run(self._prune, finished_before, limit)
+
+    def _prune(self, finished_before: int, limit: int) -> int:
+        with self._counted() as connection:
+            parameters = {"before": finished_before, "limit": limit}
+            old = connection.execute(SQL["find_old"], parameters).fetchall()
+            for xid, created_at, labels in old:
+                for label in json.loads(labels):
+                    connection.execute(SQL["delete_label"], (label, created_at, xid))
+                connection.execute(SQL["delete"], (xid,))
+        return len(old)
+
+    async def save_instance(self, instance: Instance) -> None:
+        """See Journal."""
+        parameters = {
+            "participant": instance.participant,
+            "instance": instance.instance,
+            "content": encode_instance(instance),
+        }
+        await self._thread(self._writing).run(self._change, "save_instance", parameters)
+
+    async def delete_instance(self, participant: str, instance: str) -> None:
+        """See Journal."""
+        parameters = {"participant": participant, "instance": instance}
+        await self._thread(self._writing).run(self._change, "delete_instance", parameters)
+
+    def _change(self, query: str, parameters: dict[str, Any]) -> None:
+        with self._counted() as connection:
+            connection.execute(SQL[query], parameters)
+
+    @contextmanager
+    def _counted(self) -> Iterator[sqlite3.Connection]:
+        """Make the block one commit under our epoch. Raises OwnershipLost, JournalUnavailable."""
+        if self._writer is None:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path), commit(self._writer):
+            if not self._writer.execute(SQL["count_batch"], {"term_epoch": self._epoch}).rowcount:
+                raise OwnershipLost
+            yield self._writer
+
+    # ------------------------------------------------------------ reading
+
+    async def _read(self, sql: str, parameters: dict[str, Any]) -> Sequence[Any]:
+        return await self._thread(self._reading).run(self._fetch, sql, parameters)
+
+    def _fetch(self, sql: str, parameters: dict[str, Any]) -> list[Any]:
+        if self._reader is None:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            return self._reader.execute(sql, parameters).fetchall()
+
+    def _thread(self, thread: DatabaseThread | None) -> DatabaseThread:
+        if thread is None:
+            raise JournalUnavailable(_CLOSED)
+        return thread
+
+
+def _write(connection: sqlite3.Connection, write: Write) -> Verdict:
+    try:
+        row = row_of(write)
+        applied = _begin(connection, row) if row.begins else _go_on(connection, row)
+    except _AT_FAULT as error:
+        log.error("record rejected", xid=write.record.transaction.xid, error=str(error))
+        return Verdict.REJECTED
+    if applied:
+        return Verdict.APPLIED
+    there = connection.execute(SQL["own_write"], (row.xid,)).fetchone()
+    own = there == (row.version, row.epoch, row.write_id)
+    return Verdict.APPLIED if own else Verdict.CONFLICT
+
+
+def _begin(connection: sqlite3.Connection, row: Row) -> bool:
+    inserted = connection.execute(
+        SQL["begin"],
+        (
+            row.xid,
+            row.version,
+            row.epoch,
+            row.write_id,
+            row.state,
+            row.due_at,
+            row.finished_at,
+            row.stuck,
+            row.paused,
+            row.progress,
+            row.created_at,
+            row.spec,
+            row.name,
+            _spaced(row),
+            json.dumps(row.labels, ensure_ascii=False),
+        ),
+    ).rowcount
+    if inserted:
+        for label in row.labels:
+            connection.execute(SQL["add_label"], (label, row.created_at, row.xid))
+    return bool(inserted)
+
+
+def _go_on(connection: sqlite3.Connection, row: Row) -> bool:
+    progress = (
+        row.version,
+        row.epoch,
+        row.write_id,
+        row.state,
+        row.due_at,
+        row.finished_at,
+        row.stuck,
+        row.paused,
+        row.progress,
+    )
+    key = (row.xid, row.version - 1, row.epoch)
+    if row.spec is None:
+        updated = connection.execute(SQL["go_on"], progress + key)
+    else:
+        updated = connection.execute(SQL["admit"], (*progress, row.spec, _spaced(row), *key))
+    return bool(updated.rowcount)
+
+
+def _spaced(row: Row) -> str:
+    return f" {' '.join(row.participants or ())} "
