@@ -2,23 +2,17 @@
 
 from collections.abc import Sequence
 
+from trypact_shop.errors import Invalid
+
 # Limits on what can be asked of the shop at all; business rules (such as how many pieces one
 # order may have) are settings of the participant that owns them.
 ID_MAX = 2**53 - 1
 CENTS_MAX = 10**12
 QUANTITY_MAX = 10_000
+# Pieces added to a warehouse at once.
+STOCK_MAX = 10**7
 LINES_MAX = 50
 TEXT_CHARACTERS_MAX = 255
-
-
-class Invalid(ValueError):
-    """A field of a request is not valid."""
-
-    def __init__(self, field: str, why: str, allowed: str) -> None:
-        self.field = field
-        self.why = why
-        self.allowed = allowed
-        super().__init__(f"{field}: {why}; allowed: {allowed}")
 
 
 def whole(field: str, value: object, least: int, most: int) -> None:

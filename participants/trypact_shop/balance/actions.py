@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, CursorResult, func, insert, select, update
 from trypact import Call, Participant, Refuse
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.balance.requests import FreezeRequest, RefundRequest
 from trypact_shop.balance.tables import COINS, MONEY, LogType, Purse, account, charge
@@ -13,7 +13,7 @@ from trypact_shop.database import must_change
 NAME = "balance"
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     balance = Participant(NAME, fence=fence)
     balance.tcc("freeze", request=FreezeRequest)(Freeze)

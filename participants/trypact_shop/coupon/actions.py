@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 from trypact import Call, Participant, Refuse
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.coupon.requests import GiveBackRequest, UseRequest, UseResult
 from trypact_shop.coupon.tables import Use, coupon
@@ -13,7 +13,7 @@ from trypact_shop.database import must_change
 NAME = "coupon"
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     coupons = Participant(NAME, fence=fence)
     coupons.tcc("use", request=UseRequest)(UseCoupon)

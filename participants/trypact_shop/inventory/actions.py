@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sqlalchemy import Column, Connection, func, insert, select, update
 from trypact import Call, Participant, Refuse
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.database import must_change
 from trypact_shop.inventory.requests import (
@@ -23,7 +23,7 @@ from trypact_shop.inventory.tables import goods_log, stock, stock_work_detail, s
 NAME = "inventory"
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     inventory = Participant(NAME, fence=fence)
     inventory.tcc("reserve", request=ReserveRequest)(Reserve)

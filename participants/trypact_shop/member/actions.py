@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, insert, select, update
 from trypact import Call, Participant, Refuse
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.member.requests import AddPointsRequest
 from trypact_shop.member.tables import member, points_log
@@ -10,7 +10,7 @@ from trypact_shop.member.tables import member, points_log
 NAME = "member"
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     members = Participant(NAME, fence=fence)
     members.message("add_points", request=AddPointsRequest)(add_points)

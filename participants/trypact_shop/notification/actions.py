@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, insert
 from trypact import Call, Participant
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.notification.requests import SendRequest
 from trypact_shop.notification.tables import sent_log
@@ -15,7 +15,7 @@ _TEXTS = {
 }
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     notification = Participant(NAME, fence=fence)
     notification.notice("send", request=SendRequest)(send)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, select, update
 from trypact import Call, Participant, Refuse
-from trypact.fence import SqlAlchemyFence
+from trypact.fence import Fence
 
 from trypact_shop.database import must_change
 from trypact_shop.order.requests import CreateRequest, EndRequest, PayRequest, RefundRequest
@@ -33,7 +33,7 @@ _INIT = {"visible": Visible.INITIAL, "status": Status.CREATED, "status_ex": Stat
 _RESTING = {"visible": Visible.NORMAL, "status_ex": StatusEx.NONE}
 
 
-def participant(fence: SqlAlchemyFence) -> Participant:
+def participant(fence: Fence) -> Participant:
     """Return the participant with all its actions."""
     order = Participant(NAME, fence=fence)
     order.tcc("create", request=CreateRequest)(Create)

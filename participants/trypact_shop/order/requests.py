@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trypact_shop import checks
-from trypact_shop.checks import Invalid
+from trypact_shop.errors import Invalid
 
 
 @dataclass(frozen=True, slots=True)

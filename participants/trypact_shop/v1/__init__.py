@@ -1,0 +1,1 @@
+"""Generated from proto/trypact_shop/v1 by `make stubs`."""

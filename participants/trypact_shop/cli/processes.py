@@ -1,0 +1,97 @@
+"""Commands that run the shop and fill it: up, seed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from trypact_shop.cli.failures import Failure, of_rpc
+from trypact_shop.endpoints import COORDINATOR, COORDINATOR_VARIABLE, endpoint_of
+
+if TYPE_CHECKING:
+    import grpc
+
+
+@click.command()
+@click.option(
+    "--coordinator",
+    envvar=COORDINATOR_VARIABLE,
+    default=COORDINATOR,
+    show_default=True,
+    help="Address of the coordinator.",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False),
+    default="shop-data",
+    show_default=True,
+    help="Folder for SQLite databases and logs.",
+)
+def up(coordinator: str, data: str) -> None:
+    """Run all participants, each a process with its own database, until interrupted."""
+    import signal
+    from pathlib import Path
+
+    from trypact_shop.endpoints import ENDPOINTS
+    from trypact_shop.launcher import ChildFailed, Children
+
+    def interrupted(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    with Children(Path(data)) as children:
+        try:
+            for name in ENDPOINTS:
+                children.add_participant(name, coordinator, endpoint_of(name)).start()
+        except ChildFailed as error:
+            raise Failure(
+                "the shop did not start",
+                str(error).splitlines()[0],
+                "See the log; its address may be in use by another process.",
+            ) from None
+        for name, child in children.all.items():
+            click.echo(f"{name:<13} {child.endpoint}  log {child.log}", err=True)
+        click.echo("The shop is open. `trypact shop seed` fills it; Ctrl-C closes it.", err=True)
+        try:
+            name = children.wait_any()
+        except KeyboardInterrupt:
+            click.echo("closing", err=True)
+            return
+        raise Failure(
+            f"{name} ended by itself",
+            f"exit code {children.all[name].returncode}",
+            f"See {children.all[name].log}.",
+        )
+
+
+@click.command()
+@click.option("--buyers", type=click.IntRange(1, 10_000), default=8, show_default=True)
+def seed(buyers: int) -> None:
+    """Fill the shop with goods in two warehouses, and buyers with money and coupons."""
+    from trypact_shop import seed as seeds
+
+    everyone = seeds.buyers(buyers)
+    with _channel("inventory") as inventory:
+        seeds.stock_goods(inventory)
+    with _channel("balance") as balance:
+        for buyer in everyone:
+            seeds.open_account(balance, buyer)
+    with _channel("coupon") as coupon:
+        for buyer in everyone:
+            seeds.issue_coupons(coupon, buyer)
+    click.echo(
+        f"{len(seeds.GOODS)} goods stocked; {buyers} buyers with money and coupons", err=True
+    )
+
+
+@contextmanager
+def _channel(participant: str) -> "Iterator[grpc.Channel]":
+    import grpc
+
+    endpoint = endpoint_of(participant)
+    with grpc.insecure_channel(endpoint) as channel:
+        try:
+            yield channel
+        except grpc.RpcError as error:
+            raise of_rpc(error, "the shop was not filled", participant, endpoint) from None
