@@ -167,8 +167,9 @@ class Coordinator:
         await self._transport.close()
         await self.writer.close()
         await self._journal.close()
-        # What a benchmark and an operator ask first: how well did group commit share?
-        log.info("term ended", batches=self.writer.batches, records=self.writer.records)
+        if self.term is not None:
+            # What a benchmark and an operator ask first: how well did group commit share?
+            log.info("term ended", batches=self.writer.batches, records=self.writer.records)
 
     async def recovered(self) -> None:
         """Return once everything that earlier terms left in flight has been taken up."""
