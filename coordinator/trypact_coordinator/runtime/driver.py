@@ -136,14 +136,19 @@ class Driver:
 
         Raises UnknownTransaction, what `step` raises, or JournalError.
         """
-        slot = self._slots.get(xid)
-        if slot is None:
-            await self._fetch(xid)
-            slot = self._slots.get(xid)
-            if slot is None:
-                raise UnknownTransaction(f"no transaction {xid} is known")
+        loaded = None if xid in self._slots else await self._journal.load(xid)
         future: asyncio.Future[Transaction] = self._loop.create_future()
-        self._feed(slot, event, future)
+        slot = self._slots.get(xid)
+        if slot is not None:
+            self._feed(slot, event, future)
+        elif loaded is None:
+            raise UnknownTransaction(f"no transaction {xid} is known")
+        else:
+            # In its inbox first, so that it is not evicted as idle before the event is fed.
+            slot = self._slots[xid] = Slot(xid)
+            slot.inbox.append((event, future))
+            self._take_up(slot, loaded)
+            self._drain(slot)
         return await future
 
     async def wait(self, xid: str, until: Until) -> Transaction:
@@ -151,21 +156,22 @@ class Driver:
 
         Raises UnknownTransaction or JournalError.
         """
-        slot = self._slots.get(xid)
-        if slot is None:
-            loaded = await self._journal.load(xid)
-            slot = self._slots.get(xid)
-            if slot is None:
-                if loaded is None:
-                    raise UnknownTransaction(f"no transaction {xid} is known")
-                if until(loaded):
-                    return loaded
-                self.adopt(loaded)
-                slot = self._slots[xid]
-        if slot.tx is not None and until(slot.tx):
-            return slot.tx
+        loaded = None if xid in self._slots else await self._journal.load(xid)
         future: asyncio.Future[Transaction] = self._loop.create_future()
-        slot.waiters.append((until, future))
+        slot = self._slots.get(xid)
+        if slot is not None:
+            if slot.tx is not None and until(slot.tx):
+                return slot.tx
+            slot.waiters.append((until, future))
+        elif loaded is None:
+            raise UnknownTransaction(f"no transaction {xid} is known")
+        elif until(loaded):
+            return loaded
+        else:
+            # Waited for first, so that it is not evicted as idle before.
+            slot = self._slots[xid] = Slot(xid)
+            slot.waiters.append((until, future))
+            self._take_up(slot, loaded)
         try:
             return await future
         finally:
@@ -250,10 +256,14 @@ class Driver:
         self._visit_after(record)
         if outcome is not None:
             self._release(slot, outcome, asked)
+        self._drain(slot)
+        self._evict_if_idle(slot)
+
+    def _drain(self, slot: Slot) -> None:
+        """Step with the events that waited, until one of them has to be written."""
         while slot.inbox and not slot.writing and slot.tx is not None:
             event, waiting = slot.inbox.popleft()
             self._feed(slot, event, waiting)
-        self._evict_if_idle(slot)
 
     def _release(
         self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
@@ -339,12 +349,6 @@ class Driver:
         if slot.tx is not None and slot.waiters:
             self._wake_waiters(slot, slot.tx)
 
-    async def _fetch(self, xid: str) -> None:
-        """Bring a transaction into memory, if the journal has it."""
-        loaded = await self._journal.load(xid)
-        if loaded is not None:
-            self.adopt(loaded)
-
     def _not_written(
         self,
         slot: Slot,
@@ -379,9 +383,7 @@ class Driver:
         self._take_up(slot, loaded)
         if asked is not None and not asked.done():
             asked.set_exception(JournalError("the transaction changed meanwhile; ask again"))
-        while slot.inbox and not slot.writing:
-            event, waiting = slot.inbox.popleft()
-            self._feed(slot, event, waiting)
+        self._drain(slot)
 
     def _fail(
         self,
