@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from trypact_coordinator.cli.failures import USAGE, Failure
+from trypact_coordinator.cli.failures import of_reason
+from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.settings import (
     FIELDS,
     Settings,
@@ -73,12 +74,15 @@ def _run(settings: Settings, ready: Callable[[str], None]) -> None:
     from trypact_coordinator.bootstrap import serve as serve_until_stopped
 
     configure_logging(settings.log_level)
+    started = False
+
+    def is_ready(address: str) -> None:
+        nonlocal started
+        started = True
+        ready(address)
+
     try:
-        run(serve_until_stopped(settings, ready))
-    except ValueError as error:
-        raise Failure(
-            "the coordinator cannot start",
-            str(error),
-            "See `trypact serve --help`; journals are sqlite:///PATH or postgresql://...",
-            USAGE,
-        ) from error
+        run(serve_until_stopped(settings, is_ready))
+    except CoordinatorError as error:
+        what = "the coordinator had to stop" if started else "the coordinator cannot start"
+        raise of_reason(what, str(error), error.status, error.reason) from error

@@ -130,13 +130,13 @@ class Server:
 
     def _bind(self, host: str, port: int) -> int:
         address = f"{_bracketed(host)}:{port}"
+        # gRPC does not say why it cannot listen, and writes to stderr.
+        if why_not := _try_to_bind(host, port):
+            raise CannotListen(f"{address} cannot be listened on: {why_not}.")
         try:
-            bound = self._server.add_insecure_port(address)
-        except RuntimeError:
-            bound = 0
-        if not bound:
-            raise CannotListen(f"{address} cannot be listened on: {_why_not(host, port)}.")
-        return bound
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise CannotListen(f"{address} cannot be listened on: {error}.") from error
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -166,19 +166,22 @@ def _require_loopback(listen: str, host: str) -> None:
         )
 
 
-def _why_not(host: str, port: int) -> str:
-    """Find out from the operating system what gRPC does not say."""
+def _try_to_bind(host: str, port: int) -> str:
+    """Return why an address cannot be listened on; "" when it can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
         with socket.socket(family, kind, protocol) as probe:
+            # As gRPC does: connections of an earlier server that linger are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+            probe.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return "another process listens on it already"
         return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return "the address was refused"
+    return ""
 
 
 __all__ = ["SERVICES", "CannotListen", "NotLoopback", "Server", "split_address"]
