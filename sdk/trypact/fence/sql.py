@@ -146,6 +146,8 @@ class SqlAlchemyFence:
             try:
                 transaction.commit()
             except DBAPIError as error:
+                # SQLite may still be in the transaction; such a connection must not be used again.
+                connection.invalidate(error)
                 if _given_up(error):
                     raise
                 raise FenceUnavailable(

@@ -1,0 +1,192 @@
+"""What only one database can do to a fence."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from trypact.call import Ok
+from trypact.errors import FenceUnavailable
+from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
+
+from tests.conformance.fence.conftest import Gate, Shop
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+def test_a_deadlock_is_run_again_and_nobody_sees_it(
+    postgres_engine: Callable[..., Engine],
+) -> None:
+    options = {"options": "-c deadlock_timeout=10ms"}
+    shop = Shop(postgres_engine(connect_args=options))
+    both_hold_one = threading.Barrier(2)
+    runs: list[str] = []
+
+    def crossed(first: str, second: str) -> Callable[[Connection], bytes]:
+        def handler(connection: Connection) -> bytes:
+            runs.append(first)
+            update = "UPDATE stock SET sellable = sellable - 1 WHERE sku = "
+            connection.execute(text(f"{update}'{first}'"))
+            if len(runs) <= 2:
+                both_hold_one.wait(10)
+            connection.execute(text(f"{update}'{second}'"))
+            return b""
+
+        return handler
+
+    futures = [
+        shop.start("try", crossed("a", "b"), xid="1"),
+        shop.start("try", crossed("b", "a"), xid="2"),
+    ]
+
+    assert [future.result(10) for future in futures] == [Ok(), Ok()]
+    assert len(runs) == 3
+    assert shop.stock == (8, 0, 0)
+    shop.close()
+
+
+def test_a_serialization_failure_is_run_again(postgres_engine: Callable[..., Engine]) -> None:
+    engine = postgres_engine(isolation_level="SERIALIZABLE")
+    shop = Shop(engine)
+    both_have_read = threading.Barrier(2)
+    runs: list[str] = []
+
+    def skewed(reads: str, writes: str) -> Callable[[Connection], bytes]:
+        def handler(connection: Connection) -> bytes:
+            connection.execute(text(f"SELECT sellable FROM stock WHERE sku = '{reads}'")).all()
+            runs.append(writes)
+            if len(runs) <= 2:
+                both_have_read.wait(10)
+            connection.execute(
+                text(f"UPDATE stock SET sellable = sellable - 1 WHERE sku = '{writes}'")
+            )
+            return b""
+
+        return handler
+
+    futures = [
+        shop.start("try", skewed("a", "b"), xid="1"),
+        shop.start("try", skewed("b", "a"), xid="2"),
+    ]
+
+    assert [future.result(10) for future in futures] == [Ok(), Ok()]
+    assert len(runs) > 2
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT sum(sellable) FROM stock")).scalar() == 18
+    shop.close()
+
+
+def test_a_lost_connection_is_an_unknown_outcome(postgres_engine: Callable[..., Engine]) -> None:
+    shop = Shop(postgres_engine())
+
+    def lose(connection: Connection) -> bytes:
+        shop.move_try(connection)
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        with postgres_engine().connect() as other:
+            other.execute(text(f"SELECT pg_terminate_backend({pid}, 5000)"))
+        connection.execute(text("SELECT 1"))
+        return b""
+
+    with pytest.raises(FenceUnavailable):
+        shop.run("try", lose)
+    assert (shop.status, shop.stock) == (None, (10, 0, 0))
+    assert isinstance(shop.run("try"), Ok)
+    shop.close()
+
+
+def test_an_exhausted_pool_is_an_unknown_outcome(
+    postgres_engine: Callable[..., Engine], gate: Gate
+) -> None:
+    shop = Shop(postgres_engine(pool_size=1, max_overflow=0, pool_timeout=0.05))
+    first = shop.start("try", gate.hold(shop.move_try))
+    assert gate.inside.wait(10)
+
+    with pytest.raises(FenceUnavailable, match="QueuePool limit"):
+        shop.run("try", xid="y")
+    gate.open()
+    assert isinstance(first.result(10), Ok)
+    shop.close()
+
+
+# ---------------------------------------------------------------- SQLite
+
+
+def test_a_sqlite_engine_is_durable_and_checks_foreign_keys(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "shop.db")
+    with engine.connect() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    engine.dispose()
+
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_fence_makes_commits_of_a_careless_engine_durable(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}", pool_size=1, max_overflow=0)
+    shop = Shop(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA synchronous = OFF")
+
+    def level(connection: Connection) -> bytes:
+        return str(connection.exec_driver_sql("PRAGMA synchronous").scalar()).encode()
+
+    assert shop.run("try", level) == Ok(b"2")
+    shop.close()
+
+
+@pytest.mark.parametrize(
+    "database", [":memory:", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory"]
+)
+def test_a_database_in_memory_is_no_place_for_a_fence(database: str) -> None:
+    with pytest.raises(ValueError, match="in memory nothing lasts"):
+        sqlite_engine(database)
+
+
+def test_another_database_is_no_sqlite_engine() -> None:
+    with pytest.raises(ValueError, match="is no SQLite database"):
+        sqlite_engine("postgresql://127.0.0.1/shop")
+
+
+def test_a_database_that_stays_locked_is_an_unknown_outcome(tmp_path: Path) -> None:
+    shop = Shop(create_engine(f"sqlite:///{tmp_path / 'shop.db'}", connect_args={"timeout": 0.01}))
+    with shop.engine.connect() as other:
+        other.exec_driver_sql("BEGIN IMMEDIATE")
+
+        with pytest.raises(FenceUnavailable, match="database is locked"):
+            shop.run("try")
+    assert isinstance(shop.run("try"), Ok)
+    shop.close()
+
+
+# ---------------------------------------------------------------- both
+
+
+def test_a_database_without_a_fence_is_named() -> None:
+    engine = create_engine("sqlite://")
+    engine.dialect.name = "oracle"
+
+    with pytest.raises(ValueError, match="oracle: no fence for this database"):
+        SqlAlchemyFence(engine)
+
+
+def test_an_asynchronous_engine_is_named(tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}")
+
+    with pytest.raises(ValueError, match="synchronous engine"):
+        SqlAlchemyFence(engine.sync_engine)
+
+
+def test_the_table_can_live_on_the_services_own_metadata(tmp_path: Path) -> None:
+    metadata = MetaData()
+    engine = sqlite_engine(tmp_path / "shop.db")
+    fence = SqlAlchemyFence(engine, table=fence_table(metadata, "inbox"))
+    metadata.create_all(engine)
+
+    assert fence.table is metadata.tables["inbox"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM inbox")).scalar() == 0
+    engine.dispose()

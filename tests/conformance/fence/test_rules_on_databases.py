@@ -1,0 +1,403 @@
+"""What a fence does with every call in every order, the same on every database."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from trypact.call import PENDING, Ok, Pending, Refused
+from trypact.errors import (
+    FenceUnavailable,
+    NotPending,
+    ParticipantError,
+    Refuse,
+    RetryLater,
+    TryTooLate,
+)
+from trypact.kinds import Kind, Operation
+
+from tests.conformance.fence.conftest import Shop
+
+TRY, CONFIRM, CANCEL, DELIVER = Operation
+MESSAGE = {"kind": Kind.MESSAGE, "action": "inventory.ship"}
+
+
+def pending(connection: Connection) -> Any:
+    return PENDING
+
+
+def refused_by(answer: object) -> str:
+    assert isinstance(answer, Refused)
+    return answer.reason.partition(":")[0]
+
+
+# ---------------------------------------------------------------- Try, Confirm, Cancel
+
+
+def test_a_duplicate_try_gets_the_first_result(shop: Shop) -> None:
+    answers = [shop.run("try") for _ in range(3)]
+
+    assert answers == [Ok(b"result of run 1")] * 3
+    assert shop.ran == [TRY]
+    assert shop.stock == (8, 2, 0)
+
+
+def test_a_try_without_a_result_answers_so_each_time(shop: Shop) -> None:
+    assert [shop.run("try", lambda connection: b"") for _ in range(2)] == [Ok(), Ok()]
+    assert shop.status == "TRIED"
+
+
+def test_confirm_uses_the_reservation_once(shop: Shop) -> None:
+    shop.run("try")
+
+    assert [shop.run("confirm") for _ in range(3)] == [Ok()] * 3
+    assert shop.ran == [TRY, CONFIRM]
+    assert shop.stock == (8, 0, 2)
+
+
+def test_cancel_releases_the_reservation_once(shop: Shop) -> None:
+    shop.run("try")
+
+    assert [shop.run("cancel") for _ in range(3)] == [Ok()] * 3
+    assert shop.ran == [TRY, CANCEL]
+    assert shop.stock == (10, 0, 0)
+
+
+def test_a_duplicate_try_after_confirm_gets_the_first_result(shop: Shop) -> None:
+    first = shop.run("try")
+    shop.run("confirm")
+
+    assert shop.run("try") == first
+    assert shop.stock == (8, 0, 2)
+
+
+def test_cancel_without_a_try_succeeds_and_runs_nothing(shop: Shop) -> None:
+    assert [shop.run("cancel") for _ in range(2)] == [Ok(), Ok()]
+    assert shop.ran == []
+    assert shop.status == "CANCELLED"
+
+
+def test_a_late_try_after_cancel_is_refused(shop: Shop) -> None:
+    shop.run("cancel")
+
+    assert refused_by(shop.run("try")) == "ALREADY_CANCELLED"
+    assert shop.ran == []
+    assert shop.stock == (10, 0, 0)
+
+
+def test_a_try_after_try_and_cancel_is_refused(shop: Shop) -> None:
+    shop.run("try")
+    shop.run("cancel")
+
+    assert refused_by(shop.run("try")) == "ALREADY_CANCELLED"
+    assert shop.stock == (10, 0, 0)
+
+
+def test_confirm_without_a_try_is_refused_and_leaves_no_row(shop: Shop) -> None:
+    assert refused_by(shop.run("confirm")) == "NOT_TRIED"
+    assert shop.status is None
+    assert shop.run("try") == Ok(b"result of run 1")
+
+
+def test_confirm_after_cancel_is_refused(shop: Shop) -> None:
+    shop.run("try")
+    shop.run("cancel")
+
+    assert refused_by(shop.run("confirm")) == "ALREADY_CANCELLED"
+    assert shop.stock == (10, 0, 0)
+
+
+def test_cancel_after_confirm_is_refused(shop: Shop) -> None:
+    shop.run("try")
+    shop.run("confirm")
+
+    assert refused_by(shop.run("cancel")) == "ALREADY_CONFIRMED"
+    assert shop.stock == (8, 0, 2)
+
+
+def test_a_saga_step_is_compensated_like_a_reservation(shop: Shop) -> None:
+    step = {"kind": Kind.SAGA}
+    shop.run("try", **step)
+
+    assert shop.run("cancel", **step) == Ok()
+    assert shop.stock == (10, 0, 0)
+
+
+def test_keys_that_begin_alike_are_different_branches(shop: Shop) -> None:
+    for key in (("x", "b"), ("x", "bb"), ("xb", "b"), ("x'\"", "b"), ("x%", "b")):
+        assert isinstance(shop.run("try", xid=key[0], branch_id=key[1]), Ok)
+
+    assert shop.stock == (0, 10, 0)
+
+
+@pytest.mark.parametrize("other", [{"kind": Kind.SAGA}, {"action": "inventory.release"}])
+def test_a_key_in_use_for_something_else_is_refused(shop: Shop, other: dict[str, Any]) -> None:
+    shop.run("try")
+
+    for operation in ("try", "confirm", "cancel"):
+        assert refused_by(shop.run(operation, **other)) == "KEY_IN_USE"
+    assert shop.ran == [TRY]
+
+
+# ---------------------------------------------------------------- refusals and failures
+
+
+def test_a_refused_try_is_undone_and_stays_refused(shop: Shop) -> None:
+    def refuse(connection: Connection) -> bytes:
+        shop.move_try(connection)
+        raise Refuse("OUT_OF_STOCK: none left")
+
+    assert [shop.run("try", refuse), shop.run("try")] == [Refused("OUT_OF_STOCK: none left")] * 2
+    assert shop.ran == [TRY]
+    assert shop.stock == (10, 0, 0)
+
+
+def test_cancel_after_a_refused_try_runs_nothing_and_try_stays_refused(shop: Shop) -> None:
+    def refuse(connection: Connection) -> bytes:
+        raise Refuse("no")
+
+    shop.run("try", refuse)
+
+    assert shop.run("cancel") == Ok()
+    assert shop.run("try") == Refused("no")
+    assert refused_by(shop.run("confirm")) == "NOT_TRIED"
+    assert shop.ran == []
+
+
+@pytest.mark.parametrize("operation", ["try", "confirm", "cancel"])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), RetryLater(2.0)], ids=["bug", "later"])
+def test_an_exception_undoes_the_fence_too(shop: Shop, operation: str, error: Exception) -> None:
+    if operation != "try":
+        shop.run("try")
+    before, stock = shop.status, shop.stock
+
+    def fail(connection: Connection) -> bytes:
+        getattr(shop, f"move_{operation}")(connection)
+        raise error
+
+    with pytest.raises(type(error)):
+        shop.run(operation, fail)
+    assert (shop.status, shop.stock) == (before, stock)
+    assert isinstance(shop.run(operation), Ok)
+
+
+def test_a_constraint_of_the_business_tables_undoes_everything(shop: Shop) -> None:
+    def oversell(connection: Connection) -> bytes:
+        connection.execute(text("UPDATE stock SET sellable = sellable - 11"))
+        return b""
+
+    with pytest.raises(DBAPIError):
+        shop.run("try", oversell)
+    assert (shop.status, shop.stock) == (None, (10, 0, 0))
+
+
+@pytest.mark.parametrize("operation", ["confirm", "cancel"])
+def test_a_refused_confirm_or_cancel_is_no_end(shop: Shop, operation: str) -> None:
+    shop.run("try")
+
+    def refuse(connection: Connection) -> bytes:
+        getattr(shop, f"move_{operation}")(connection)
+        raise Refuse("not today")
+
+    assert shop.run(operation, refuse) == Refused("not today")
+    assert (shop.status, shop.stock) == ("TRIED", (8, 2, 0))
+    assert shop.run(operation) == Ok()
+
+
+def test_a_handler_that_commits_by_itself_is_found_out(shop: Shop) -> None:
+    def commit(connection: Connection) -> bytes:
+        connection.commit()
+        return b""
+
+    shop.run("try")
+    with pytest.raises(ParticipantError, match="ended the fence's local transaction"):
+        shop.run("confirm", commit)
+
+
+def test_a_session_on_the_connection_takes_part_in_its_transaction(shop: Shop) -> None:
+    def refuse_after_commit(connection: Connection) -> bytes:
+        with Session(bind=connection) as session:
+            session.execute(text("UPDATE stock SET sellable = 0"))
+            session.commit()
+        raise Refuse("no")
+
+    def use(connection: Connection) -> bytes:
+        with Session(bind=connection) as session:
+            session.execute(text("UPDATE stock SET sellable = 7 WHERE sku = 'a'"))
+            session.commit()
+        return b"7"
+
+    assert shop.run("try", refuse_after_commit) == Refused("no")
+    assert shop.stock == (10, 0, 0)
+    assert shop.run("try", use, xid="y") == Ok(b"7")
+    assert shop.stock == (7, 0, 0)
+
+
+def test_a_commit_that_fails_is_an_unknown_outcome(shop: Shop) -> None:
+    with shop.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE parent (id INTEGER PRIMARY KEY)"))
+        connection.execute(
+            text(
+                "CREATE TABLE child (id INTEGER REFERENCES parent (id)"
+                " DEFERRABLE INITIALLY DEFERRED)"
+            )
+        )
+
+    def orphan(connection: Connection) -> bytes:
+        if shop.engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.execute(text("INSERT INTO child VALUES (1)"))
+        return b""
+
+    with shop.engine.connect() as connection:
+        foreign_keys = shop.engine.dialect.name != "sqlite" or bool(
+            connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
+        )
+    if foreign_keys:
+        with pytest.raises(FenceUnavailable, match="may or may not have committed"):
+            shop.run("try", orphan)
+        assert shop.status is None
+    else:
+        # An ordinary engine of SQLite does not check them, and the fence does not change that.
+        assert shop.run("try", orphan) == Ok()
+
+
+# ---------------------------------------------------------------- not_after
+
+
+def test_a_try_after_its_not_after_is_not_run_and_leaves_no_row(shop: Shop) -> None:
+    with pytest.raises(TryTooLate, match=r"0\.500 s too late"):
+        shop.run("try", not_after_us=shop.clock_us - 500_000)
+
+    assert (shop.ran, shop.status) == ([], None)
+    assert isinstance(shop.run("try", not_after_us=shop.clock_us), Ok)
+
+
+def test_what_ran_in_time_is_answered_at_any_time(shop: Shop) -> None:
+    first = shop.run("try", not_after_us=shop.clock_us)
+    not_after_us, shop.clock_us = shop.clock_us, shop.clock_us + 60_000_000
+
+    assert shop.run("try", not_after_us=not_after_us) == first
+
+
+# ---------------------------------------------------------------- deliveries
+
+
+def test_a_message_is_delivered_once(shop: Shop) -> None:
+    answers = [shop.run("deliver", **MESSAGE) for _ in range(3)]
+
+    assert answers == [Ok(b"result of run 1")] * 3
+    assert shop.stock == (10, 0, 2)
+
+
+def test_a_refused_delivery_leaves_no_row_and_runs_again(shop: Shop) -> None:
+    def refuse(connection: Connection) -> bytes:
+        shop.move_deliver(connection)
+        raise Refuse("warehouse closed")
+
+    assert shop.run("deliver", refuse, **MESSAGE) == Refused("warehouse closed")
+    assert (shop.status, shop.stock) == (None, (10, 0, 0))
+    assert isinstance(shop.run("deliver", **MESSAGE), Ok)
+
+
+# ---------------------------------------------------------------- PENDING
+
+
+def complete(shop: Shop, **answer: Any) -> Operation:
+    """Complete the pending operation and sell one piece in the same local transaction."""
+    with shop.engine.begin() as connection:
+        connection.execute(text("UPDATE stock SET sold = sold + 1"))
+        return shop.fence.complete(connection, "x", "b", **answer)
+
+
+def test_a_pending_try_is_not_run_again_and_completes_with_its_effect(shop: Shop) -> None:
+    assert [shop.run("try", pending), shop.run("try")] == [Pending(), Pending()]
+    assert refused_by(shop.run("confirm")) == "NOT_TRIED"
+
+    assert complete(shop, ok={"ready": True}) is TRY
+    assert shop.run("try") == Ok(b'{"ready":true}')
+    assert shop.stock == (10, 0, 1)
+
+
+def test_a_pending_try_that_was_cancelled_cannot_be_completed(shop: Shop) -> None:
+    shop.run("try", pending)
+    shop.run("cancel", lambda connection: b"")
+
+    with pytest.raises(NotPending, match="CANCELLED"):
+        complete(shop)
+    assert (shop.status, shop.stock) == ("CANCELLED", (10, 0, 0))
+
+
+def test_a_pending_try_is_completed_once(shop: Shop) -> None:
+    shop.run("try", pending)
+    complete(shop, ok=1)
+
+    with pytest.raises(NotPending, match="TRIED"):
+        complete(shop, ok=2)
+    assert shop.run("try") == Ok(b"1")
+    assert shop.stock == (10, 0, 1)
+
+
+def test_nothing_unknown_can_be_completed(shop: Shop) -> None:
+    with pytest.raises(NotPending, match="unknown here"):
+        complete(shop)
+
+
+def test_a_pending_try_can_end_as_refused(shop: Shop) -> None:
+    shop.run("try", pending)
+
+    assert complete(shop, refused="the bank said no") is TRY
+    assert shop.run("try") == Refused("the bank said no")
+    assert shop.run("cancel") == Ok()
+    assert shop.ran == []
+
+
+@pytest.mark.parametrize("operation", ["confirm", "cancel"])
+def test_confirm_and_cancel_can_be_pending_too(shop: Shop, operation: str) -> None:
+    shop.run("try")
+    other = {"confirm": "cancel", "cancel": "confirm"}[operation]
+
+    assert [shop.run(operation, pending), shop.run(operation)] == [Pending(), Pending()]
+    assert isinstance(shop.run(other), Refused)
+    assert complete(shop) is Operation(operation)
+    assert shop.run(operation) == Ok()
+    assert shop.ran == [TRY]
+
+
+@pytest.mark.parametrize("operation", ["confirm", "cancel"])
+def test_a_pending_confirm_or_cancel_that_is_refused_runs_again(shop: Shop, operation: str) -> None:
+    shop.run("try")
+    shop.run(operation, pending)
+    complete(shop, refused="later")
+
+    assert shop.run(operation) == Ok()
+    assert shop.ran == [TRY, Operation(operation)]
+
+
+def test_a_pending_delivery_completes_with_its_result(shop: Shop) -> None:
+    assert shop.run("deliver", pending, **MESSAGE) == Pending()
+    assert shop.run("deliver", **MESSAGE) == Pending()
+    assert complete(shop, ok="sent") is DELIVER
+    assert shop.run("deliver", **MESSAGE) == Ok(b'"sent"')
+
+
+def test_a_pending_delivery_that_is_refused_is_delivered_again(shop: Shop) -> None:
+    shop.run("deliver", pending, **MESSAGE)
+    complete(shop, refused="bounced")
+
+    assert shop.run("deliver", **MESSAGE) == Ok(b"result of run 1")
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_creating_the_tables_again_is_harmless(shop: Shop) -> None:
+    shop.fence.create_tables()
+
+
+def test_an_unknown_status_cannot_be_stored(shop: Shop) -> None:
+    shop.run("try")
+
+    with pytest.raises(DBAPIError), shop.engine.begin() as connection:
+        connection.execute(text("UPDATE trypact_fence SET status = 'LOST'"))
