@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import trypact
+from trypact.ids import new_xid
 from trypact.v1 import registry_pb2, transaction_pb2
 from trypact.v1.registry_pb2_grpc import RegistryServiceStub
 
@@ -118,7 +119,7 @@ async def drive(
 
 
 def xids_of_this_run() -> Iterator[str]:
-    prefix = trypact.new_xid()
+    prefix = new_xid()
     return (f"{prefix}-{number}" for number in itertools.count())
 
 

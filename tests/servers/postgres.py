@@ -5,7 +5,6 @@ configured. It listens on 127.0.0.1 and dies with the process that started it. P
 to run as root, so under root it runs as another user.
 """
 
-import ctypes
 import itertools
 import os
 import pwd
@@ -42,7 +41,9 @@ local all all                 trust
 _READY = "database system is ready to accept connections"
 _STARTS_MAX = 5
 _START_SECONDS_MAX = 30
-_PR_SET_PDEATHSIG = 1
+# It must not outlive a test run that was killed. Not by preexec_fn: Python code between fork and
+# exec crashes now and then beside gRPC's threads.
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "QUIT", "--")
 
 
 class PostgresNotFound(Exception):
@@ -163,17 +164,14 @@ class PostgresServer:
             "unix_socket_directories": str(self._folder),
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        libc = ctypes.CDLL(None)
         process = subprocess.Popen(
-            [self._binaries / "postgres", "-D", self._data, *options],
+            [*_DIES_WITH_US, self._binaries / "postgres", "-D", self._data, *options],
             **self._as_user(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._folder,
             start_new_session=True,
-            # It must not outlive a test run that was killed.
-            preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT),
         )
         ready, ended = threading.Event(), threading.Event()
         reader = threading.Thread(target=self._read_log, args=(process, ready, ended), daemon=True)

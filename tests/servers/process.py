@@ -4,9 +4,7 @@ It dies with the test run that started it. Waiting means waiting for a line of i
 its end, never for time to pass.
 """
 
-import ctypes
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +14,8 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 # A bound for broken tests; what works answers long before.
 SECONDS_MAX = 30.0
-_PR_SET_PDEATHSIG = 1
+# Not by preexec_fn: Python code between fork and exec crashes now and then beside gRPC's threads.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class NotSaid(Exception):
@@ -38,19 +37,17 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        libc = ctypes.CDLL(None)
         self._lines: list[str] = []
         self._said = threading.Condition()
         self._ended = False
         self._process = subprocess.Popen(
-            command,
+            [*DIES_WITH_US, *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=folder,
             env={"PATH": f"{BIN}:/usr/bin:/bin", "PYTHONUNBUFFERED": "1", **(environment or {})},
             start_new_session=True,
-            preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -76,7 +73,9 @@ class ServerProcess:
                         return found
                 seen = len(self._lines)
                 if self._ended or not self._said.wait(SECONDS_MAX):
-                    raise NotSaid(f"never said {pattern!r}, but:\n" + "".join(self._lines))
+                    ending = f"ended with {self._process.wait()}" if self._ended else "runs on"
+                    said = "".join(self._lines)
+                    raise NotSaid(f"never said {pattern!r}; {ending}; said:\n{said}")
 
     def wait(self) -> int:
         """Wait until it has ended; return its exit code, negative for a signal."""
