@@ -106,7 +106,14 @@ def readable(xid: str, spec: bytes, progress: bytes) -> Transaction | None:
         return None
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True):
+    """What `verify` reads before the rows."""
+
+    schema_version: int
+    instances: int
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True):
     """A row as `verify` reads it."""
 
     xid: str

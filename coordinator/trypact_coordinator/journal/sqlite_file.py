@@ -152,8 +152,11 @@ def found_version(connection: sqlite3.Connection, path: Path) -> int:
 def require_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Create the schema of an empty file; raise SchemaMismatch for any other version."""
     found = found_version(connection, path)
-    if found == 0:
-        found = migrate(connection, path)
+    require_version(found or migrate(connection, path), path)
+
+
+def require_version(found: int, path: Path) -> None:
+    """Raise SchemaMismatch unless this code reads that version."""
     check_version(f"the journal {path}", found, migrations("sqlite")[-1].version)
 
 

@@ -14,11 +14,11 @@ WITH present AS (
         b.xid, b.version, b.epoch, b.write_id, b.state, b.due_at, b.finished_at, b.stuck, b.paused,
         b.progress, b.created_at, b.spec, b.name, b.participants::text[], b.labels::text[]
     FROM present, unnest(
-        %(begun_xid)b::text[], %(begun_version)s::bigint[], %(begun_epoch)s::bigint[],
+        %(begun_xid)s::text[], %(begun_version)s::bigint[], %(begun_epoch)s::bigint[],
         %(begun_write_id)s::bigint[], %(begun_state)s::smallint[], %(begun_due_at)s::bigint[],
-        %(begun_finished_at)s::bigint[], %(begun_stuck)b::text[], %(begun_paused)s::boolean[],
+        %(begun_finished_at)s::bigint[], %(begun_stuck)s::text[], %(begun_paused)s::boolean[],
         %(begun_progress)b::bytea[], %(begun_created_at)s::bigint[], %(begun_spec)b::bytea[],
-        %(begun_name)b::text[], %(begun_participants)b::text[], %(begun_labels)b::text[]
+        %(begun_name)s::text[], %(begun_participants)s::text[], %(begun_labels)s::text[]
     ) AS b (
         xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress,
         created_at, spec, name, participants, labels
@@ -32,10 +32,10 @@ WITH present AS (
         progress = n.progress, spec = coalesce(n.spec, t.spec),
         participants = coalesce(n.participants::text[], t.participants)
     FROM present, unnest(
-        %(next_xid)b::text[], %(next_version)s::bigint[], %(next_epoch)s::bigint[],
+        %(next_xid)s::text[], %(next_version)s::bigint[], %(next_epoch)s::bigint[],
         %(next_write_id)s::bigint[], %(next_state)s::smallint[], %(next_due_at)s::bigint[],
-        %(next_finished_at)s::bigint[], %(next_stuck)b::text[], %(next_paused)s::boolean[],
-        %(next_progress)b::bytea[], %(next_spec)b::bytea[], %(next_participants)b::text[]
+        %(next_finished_at)s::bigint[], %(next_stuck)s::text[], %(next_paused)s::boolean[],
+        %(next_progress)b::bytea[], %(next_spec)b::bytea[], %(next_participants)s::text[]
     ) AS n (
         xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress, spec,
         participants
@@ -50,7 +50,7 @@ SELECT
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
 -- name: own_writes
-SELECT xid, version, epoch, write_id FROM transactions WHERE xid = ANY(%(xids)b::text[]);
+SELECT xid, version, epoch, write_id FROM transactions WHERE xid = ANY(%(xids)s::text[]);
 
 -- name: now
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
@@ -112,6 +112,9 @@ SELECT 1 FROM present;
 -- name: instances
 SELECT content FROM instances ORDER BY participant, instance;
 
+-- name: count_instances
+SELECT count(*) FROM instances;
+
 -- name: tables
 SELECT count(*), count(*) FILTER (WHERE relname = 'migrations') FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm');
@@ -122,14 +125,17 @@ SELECT coalesce(max(version), 0) FROM migrations;
 -- name: record_migration
 INSERT INTO migrations (version, name) VALUES (%(version)s, %(name)s);
 
--- name: every_row
+-- name: rows_after
 SELECT
     xid, name, state, version, epoch, due_at, created_at, finished_at, stuck, paused, labels,
     participants, spec, progress
-FROM transactions ORDER BY xid;
+FROM transactions WHERE xid > %(after)s ORDER BY xid LIMIT %(limit)s;
 
 -- name: own
-SELECT pg_try_advisory_lock(%(key)s, hashtext(current_schema()));
+SELECT pg_advisory_lock(%(key)s, hashtext(current_schema()));
+
+-- name: disown
+SELECT pg_advisory_unlock_all();
 
 -- name: owner
 -- Whoever holds the lock on this database, to name it to the one who is refused.

@@ -84,6 +84,9 @@ DELETE FROM instances WHERE participant = :participant AND instance = :instance;
 -- name: instances
 SELECT content FROM instances ORDER BY participant, instance;
 
+-- name: count_instances
+SELECT count(*) FROM instances;
+
 -- name: tables
 SELECT count(*), count(*) FILTER (WHERE name = 'migrations') FROM sqlite_schema
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\';
@@ -95,8 +98,8 @@ SELECT coalesce(max(version), 0) FROM migrations;
 INSERT INTO migrations (version, name, applied_at)
 VALUES (:version, :name, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000);
 
--- name: every_row
+-- name: rows_after
 SELECT
     xid, name, state, version, epoch, due_at, created_at, finished_at, stuck, paused, labels,
     participants, spec, progress
-FROM transactions ORDER BY xid;
+FROM transactions WHERE xid > :after ORDER BY xid LIMIT :limit;

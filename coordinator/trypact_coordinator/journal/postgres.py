@@ -1,0 +1,228 @@
+"""The journal in a PostgreSQL database.
+
+A batch is one statement: it checks the epoch, inserts what begins, updates what goes on, and is
+its own commit, so it costs one round trip and one flush however many records it carries.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from trypact_coordinator.core.errors import JournalUnavailable, OwnershipLost
+from trypact_coordinator.journal.postgres_arrays import (
+    ByteaArray,
+    flag_array,
+    number_array,
+    text_array,
+)
+from trypact_coordinator.journal.postgres_session import SQL, OwningSession, Readers, RecordAtFault
+from trypact_coordinator.journal.reads import SqlReads, encode_instance
+from trypact_coordinator.journal.row import Row, check_batch, row_of
+from trypact_coordinator.journal.schema import queries
+from trypact_coordinator.journal.search import Dialect, Narrow
+from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
+
+# What one statement carries at most; a larger batch is cut up.
+_STATEMENT_BYTES_MAX = 8 * 1024 * 1024
+
+_DIALECT = Dialect(
+    parameter="%({})s",
+    has_label="labels <> '{{}}' AND labels @> ARRAY[{label}]::text[]",
+    has_participant="participants @> ARRAY[{participant}]::text[]",
+)
+_WALK = {"newest_first": "created_at DESC, xid DESC"}
+# The sum keeps the planner from walking all transactions by age in search of a few.
+_SORT = {"newest_first": "created_at + 0 DESC, xid DESC"}
+_FORMS = {
+    Narrow.NEWEST: _WALK,
+    Narrow.STUCK: _WALK,
+    Narrow.UNFINISHED: _SORT,
+    Narrow.LABEL: _SORT,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class PostgresJournal(SqlReads):
+    """A Journal in a PostgreSQL database.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, or anything libpq takes.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(queries("postgres"), _DIALECT, _FORMS)
+        self._url = url
+        self._session = OwningSession(url)
+        self._readers = Readers(url)
+        self._writing = asyncio.Lock()
+
+    async def open(self, owner: str) -> Term:
+        """See Journal."""
+        term = await self._session.open(owner)
+        self._readers = Readers(self._url)
+        return term
+
+    async def close(self) -> None:
+        """See Journal."""
+        await self._readers.close()
+        await self._session.close()
+
+    # ------------------------------------------------------------ writing
+
+    async def append(self, batch: Sequence[Write]) -> Appended:
+        """See Journal."""
+        check_batch(batch)
+        verdicts: dict[str, Verdict] = {}
+        rows: list[Row] = []
+        for write in batch:
+            try:
+                rows.append(row_of(write))
+            except (ValueError, OverflowError) as error:
+                _log_rejected(write.record.transaction.xid, error)
+        rows.sort(key=lambda row: row.xid)
+        lazy = not any(write.record.forced for write in batch)
+        at = 0
+        async with self._writing:
+            for part in _parts(rows):
+                at = await self._write(part, verdicts, lazy=lazy)
+            if not rows:
+                at = (await self._session.run(SQL["now"], {}))[0][0]
+        return Appended(
+            tuple(
+                verdicts.get(write.record.transaction.spec.xid, Verdict.REJECTED) for write in batch
+            ),
+            at,
+        )
+
+    async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
+        """Write rows and note their verdicts; return the database's time."""
+        try:
+            batch, begun, went_on, at = (await self._statement(rows, lazy=lazy))[0]
+        except RecordAtFault as error:
+            if len(rows) == 1:
+                _log_rejected(rows[0].xid, error)
+                return int((await self._session.run(SQL["now"], {}))[0][0])
+            half = len(rows) // 2
+            await self._write(rows[:half], verdicts, lazy=lazy)
+            return await self._write(rows[half:], verdicts, lazy=lazy)
+        if batch is None:
+            raise OwnershipLost
+        self._session.batch = batch
+        applied = {*(begun or ()), *(went_on or ())}
+        for row in rows:
+            verdicts[row.xid] = Verdict.APPLIED if row.xid in applied else Verdict.CONFLICT
+        missed = {row.xid: row for row in rows if row.xid not in applied}
+        if missed:
+            found = await self._session.run(SQL["own_writes"], {"xids": text_array(missed)})
+            for xid, *there in found:
+                row = missed[xid]
+                if there == [row.version, row.epoch, row.write_id]:
+                    verdicts[xid] = Verdict.APPLIED
+        return int(at)
+
+    async def _statement(self, rows: Sequence[Row], *, lazy: bool) -> Sequence[Any]:
+        """Send a batch, and once more if the connection was lost: the reply may have been too."""
+        parameters = {
+            "term_epoch": self._session.epoch,
+            # Nobody waits for lazy records, and the next commit that is forced takes them along.
+            "synchronous_commit": "off" if lazy else "on",
+            **_begun([row for row in rows if row.begins]),
+            **_next([row for row in rows if not row.begins]),
+        }
+        try:
+            return await self._session.run(SQL["append"], parameters)
+        except JournalUnavailable as error:
+            log.warning("journal write interrupted; writing it again", error=str(error))
+        return await self._session.run(SQL["append"], parameters)
+
+    async def prune(self, finished_before: int, limit: int) -> int:
+        """See Journal."""
+        rows = await self._owned("prune", {"before": finished_before, "limit": limit})
+        present, gone = rows[0]
+        if not present:
+            raise OwnershipLost
+        return int(gone)
+
+    async def save_instance(self, instance: Instance) -> None:
+        """See Journal."""
+        parameters = {
+            "participant": instance.participant,
+            "instance": instance.instance,
+            "content": encode_instance(instance),
+        }
+        if not await self._owned("save_instance", parameters):
+            raise OwnershipLost
+
+    async def delete_instance(self, participant: str, instance: str) -> None:
+        """See Journal."""
+        parameters = {"participant": participant, "instance": instance}
+        if not await self._owned("delete_instance", parameters):
+            raise OwnershipLost
+
+    async def _owned(self, query: str, parameters: dict[str, Any]) -> Sequence[Any]:
+        async with self._writing:
+            try:
+                return await self._session.run(
+                    SQL[query], {"term_epoch": self._session.epoch, **parameters}
+                )
+            except RecordAtFault as error:
+                raise JournalUnavailable(f"PostgreSQL: {error}") from error
+
+    # ------------------------------------------------------------ reading
+
+    async def _read(self, sql: str, parameters: dict[str, Any]) -> Sequence[Any]:
+        return await self._readers.run(sql.encode(), parameters)
+
+
+def _log_rejected(xid: str, error: Exception) -> None:
+    log.error("record rejected", xid=xid, error=str(error))
+
+
+def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Cut a batch into statements of a bearable size; nearly always it is one."""
+    parts: list[Sequence[Row]] = []
+    start = size = 0
+    for index, row in enumerate(rows):
+        if size and size + row.size > _STATEMENT_BYTES_MAX:
+            parts.append(rows[start:index])
+            start, size = index, 0
+        size += row.size
+    if rows:
+        parts.append(rows[start:])
+    return parts
+
+
+def _columns(prefix: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what every record carries, a column each."""
+    return {
+        f"{prefix}_xid": text_array([row.xid for row in rows]),
+        f"{prefix}_version": number_array([row.version for row in rows]),
+        f"{prefix}_epoch": number_array([row.epoch for row in rows]),
+        f"{prefix}_write_id": number_array([row.write_id for row in rows]),
+        f"{prefix}_state": number_array([row.state for row in rows]),
+        f"{prefix}_due_at": number_array([row.due_at for row in rows]),
+        f"{prefix}_finished_at": number_array([row.finished_at for row in rows]),
+        f"{prefix}_stuck": text_array([row.stuck for row in rows]),
+        f"{prefix}_paused": flag_array([row.paused for row in rows]),
+        f"{prefix}_progress": ByteaArray([row.progress for row in rows]),
+        f"{prefix}_spec": ByteaArray([row.spec for row in rows]),
+        f"{prefix}_participants": text_array(
+            [None if row.participants is None else text_array(row.participants) for row in rows]
+        ),
+    }
+
+
+def _begun(rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        **_columns("begun", rows),
+        "begun_created_at": number_array([row.created_at for row in rows]),
+        "begun_name": text_array([row.name for row in rows]),
+        "begun_labels": text_array([text_array(row.labels) for row in rows]),
+    }
+
+
+def _next(rows: Sequence[Row]) -> dict[str, Any]:
+    return _columns("next", rows)
