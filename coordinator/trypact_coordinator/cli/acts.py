@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from trypact_coordinator.cli.failures import PARTLY_DONE, Failure
+from trypact_coordinator.cli.failures import FAILED, PARTLY_DONE, Failure
 from trypact_coordinator.cli.output import Format, output_option, print_rows
 from trypact_coordinator.cli.remote import connected, read_xids, remote_options
 
@@ -32,7 +32,7 @@ def _user() -> str:
         return "unknown"
 
 
-def _simple(name: str, method: str, done: str, about: str) -> click.Command:
+def _simple(name: str, method: str, done: Callable[[Any], str], about: str) -> click.Command:
     """Make an act that takes nothing but xids."""
 
     @click.command(name, help=about)
@@ -48,7 +48,7 @@ def _simple(name: str, method: str, done: str, about: str) -> click.Command:
     return command
 
 
-def _decide(name: str, done: str, about: str) -> click.Command:
+def _decide(name: str, about: str) -> click.Command:
     """Make an act that decides."""
 
     @click.command(name, help=about)
@@ -67,7 +67,7 @@ def _decide(name: str, done: str, about: str) -> click.Command:
             )
             for xid in read_xids(xids)
         ]
-        _carry_out("DecideTransaction", requests, done, **options)
+        _carry_out("DecideTransaction", requests, _says(f"decided {name}"), **options)
 
     return command
 
@@ -84,13 +84,21 @@ def skip_branch(xid: str, branch_id: str, reason: str, actor: str, **options: An
     from trypact.v1 import admin_pb2
 
     request = admin_pb2.SkipBranchRequest(xid=xid, branch_id=branch_id, reason=reason, actor=actor)
-    _carry_out("SkipBranch", [(xid, request)], "branch skipped", **options)
+    _carry_out("SkipBranch", [(xid, request)], _says("branch skipped"), **options)
+
+
+def _asked_again(tx: Any) -> str:
+    return "asked again" if tx.summary.HasField("waiting_for") else "nothing to ask"
+
+
+def _says(done: str) -> Callable[[Any], str]:
+    return lambda _: done
 
 
 def _carry_out(
     method: str,
     requests: Sequence[tuple[str, Any]],
-    done: str,
+    done: Callable[[Any], str],
     *,
     output: Format,
     server: str,
@@ -110,7 +118,7 @@ def _carry_out(
                 answers.append(answer.transaction)
     columns = [
         ("XID", lambda tx: tx.summary.xid),
-        ("DONE", lambda tx: done),
+        ("DONE", done),
         ("STATE", lambda tx: views.state_name(tx.summary.state)),
     ]
     if answers:
@@ -129,12 +137,12 @@ def conclude(failures: Sequence[Failure], asked: int, verb: str) -> None:
     for failure in failures:
         click.echo(failure.lines(), err=True)
     codes = {failure.exit_code for failure in failures}
-    partly = len(failures) < asked
+    exit_code = codes.pop() if len(codes) == 1 else FAILED
     raise Failure(
         f"{len(failures)} of {asked} could not be {verb}",
         "each is told above",
         "Mend what is told there and try those again.",
-        PARTLY_DONE if partly or len(codes) > 1 else codes.pop(),
+        PARTLY_DONE if len(failures) < asked else exit_code,
     )
 
 
@@ -142,18 +150,20 @@ COMMANDS: tuple[click.Command, ...] = (
     _simple(
         "retry",
         "RetryTransaction",
-        "asked again",
+        _asked_again,
         "Ask at once for everything that waits for a back-off.",
     ),
     _simple(
-        "pause", "PauseTransaction", "paused", "Stop calls. The deadline still decides Cancel."
+        "pause",
+        "PauseTransaction",
+        _says("paused"),
+        "Stop calls. The deadline still decides Cancel.",
     ),
-    _simple("resume", "ResumeTransaction", "resumed", "Let calls leave again."),
+    _simple("resume", "ResumeTransaction", _says("resumed"), "Let calls leave again."),
     _decide(
         "confirm",
-        "decided confirm",
         "Decide Confirm for an undecided transaction; possible once every Try is OK.",
     ),
-    _decide("cancel", "decided cancel", "Decide Cancel for an undecided transaction."),
+    _decide("cancel", "Decide Cancel for an undecided transaction."),
     skip_branch,
 )

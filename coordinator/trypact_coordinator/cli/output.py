@@ -1,6 +1,7 @@
 """How commands print: one option, five formats, and tables that scripts can cut too."""
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,8 @@ _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
 PROSE_WIDTH_MAX = 88
 # Wide enough that a table is never folded where nobody looks at it.
 _PIPE_WIDTH = 10_000
+# Stands for a blank at which a line may not end; in no text of ours.
+_UNBROKEN = "\x1f"
 
 
 class Format(Enum):
@@ -131,8 +134,10 @@ def print_prose(text: str) -> None:
 
 
 def fold(paragraph: str, width: int) -> str:
-    """Fold a paragraph without breaking words, so that xids and commands can be copied."""
-    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
+    """Fold a paragraph, but no word and no `command`, so that they can be copied."""
+    unbroken = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", _UNBROKEN), paragraph)
+    folded = textwrap.fill(unbroken, width, break_long_words=False, break_on_hyphens=False)
+    return folded.replace(_UNBROKEN, " ")
 
 
 _STYLES = {

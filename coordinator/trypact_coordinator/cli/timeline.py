@@ -107,8 +107,10 @@ def _print_timeline(tx: Any) -> None:
 
 
 def _offset(at: int) -> str:
-    if at < 10_000_000:
+    if at < 1_000_000:
         return f"+{at / 1_000:.1f}ms"
+    if at < 60_000_000:
+        return f"+{at / 1_000_000:.2f}s"
     return f"+{briefly(at)}"
 
 
