@@ -42,14 +42,14 @@ class Sweeper:
     async def run(self) -> None:
         """Recover once, then sweep for ever; ends by cancellation only."""
         audit_every_us = self._settings.audit_every_ms * MILLISECOND
-        audited_at = 0
+        audit_at = 0
         while True:
             try:
-                if self._clock.now() - audited_at >= audit_every_us:
+                if self._clock.now() >= audit_at:
                     await self._take_up_in_flight()
                     self.recovered.set()
                     await self._prune()
-                    audited_at = self._clock.now()
+                    audit_at = self._clock.now() + audit_every_us
                 await self._take_up_due()
             except JournalError as error:
                 log.warning("sweep failed; will sweep again", error=str(error))

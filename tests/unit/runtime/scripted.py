@@ -1,5 +1,6 @@
 """A transport whose answers the test gives by hand, and a clock that the test moves."""
 
+import asyncio
 from collections.abc import Callable
 
 from trypact_coordinator.core.events import Answer
@@ -26,10 +27,18 @@ class HandTransport:
     def __init__(self) -> None:
         self.sent: list[Addressed] = []
         self._done: list[Callable[[Answer], None]] = []
+        self._next_send: asyncio.Future[None] | None = None
+
+    def next_send(self) -> "asyncio.Future[None]":
+        """Return a future that is done once another call is sent."""
+        self._next_send = asyncio.get_running_loop().create_future()
+        return self._next_send
 
     def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
         self.sent.append(addressed)
         self._done.append(done)
+        if self._next_send is not None and not self._next_send.done():
+            self._next_send.set_result(None)
 
     def answer(self, answer: Answer, index: int = 0) -> None:
         """Answer the call sent longest ago that has no answer yet."""
