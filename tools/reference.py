@@ -63,6 +63,10 @@ ADVICE = {
     "ALREADY_CONFIRMED": ("caller", "Open a new transaction that compensates, if that is right."),
     "ALREADY_CANCELLED": ("caller", "Open a new transaction with a new xid."),
     "NOT_DECIDED": ("caller", "Decide first: commit, roll back, or wait for the deadline."),
+    "TRANSACTION_FROZEN": (
+        "us",
+        "Nothing more happens to it by itself. Report it with `trypact tx show XID -o json`.",
+    ),
     "TRY_UNSETTLED": ("caller", "Wait until every Try has answered, or roll back."),
     "BRANCH_SETTLED": ("caller", "Nothing: there is nothing left to do for this branch."),
     "PARTICIPANT_UNAVAILABLE": (
@@ -127,6 +131,7 @@ BOUNDS = {
     "TIMEOUT_MS_MIN": "The shortest time a transaction may stay undecided",
     "TIMEOUT_MS_MAX": "The longest time a transaction may stay undecided",
     "DELAY_MS_MAX": "The longest delay of a message or notice after the decision",
+    "RETRY_AFTER_MS_MAX": "The longest wait a participant may ask for with RETRY",
     "TIMELINE_ENTRIES_MAX": "Lines of one transaction's timeline; later ones replace the middle",
     "PAGE_SIZE_MAX": "Transactions on one page of a search",
     "ENDPOINT_BYTES_MAX": "A participant's endpoint",

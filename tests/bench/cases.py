@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -122,7 +121,8 @@ class Usage:
 
 
 def _result(case: Case, measured: Measured, usage: Usage, log: str) -> Result:
-    ended = json.loads(re.search(r'^\{.*"term ended".*$', log, re.MULTILINE)[0])  # type: ignore[index]
+    (line,) = (line for line in log.splitlines() if '"term ended"' in line)
+    ended = json.loads(line)
     thousands = len(measured.latencies_ms) / 1000
     return Result(
         case=case,
