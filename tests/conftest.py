@@ -17,7 +17,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh, empty database."""
-    url = postgres_server.create_database()
+    """The URL of an empty database that is this test's alone."""
+    url = postgres_server.lend_database()
     yield url
-    postgres_server.drop_database(url)
+    postgres_server.give_back(url)

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL server: initdb and start take half a second, a database some 20 ms.
+"""A throw-away PostgreSQL server: initdb and start take half a second, a database some 10 ms.
 
 Needs only the binaries of PostgreSQL (Debian's package is enough); nothing has to be running or
 configured. It listens on 127.0.0.1 and dies with the process that started it. PostgreSQL refuses
@@ -37,6 +37,15 @@ _HBA = """\
 host  all locked 127.0.0.1/32 scram-sha-256
 host  all all    127.0.0.1/32 trust
 local all all                 trust
+"""
+_END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'"
+_EMPTY = r"""
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT nspname FROM pg_namespace
+        WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%'
+    LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
+    CREATE SCHEMA public;
+END $$
 """
 _READY = "database system is ready to accept connections"
 _STARTS_MAX = 5
@@ -81,6 +90,7 @@ class PostgresServer:
         self._process: subprocess.Popen[str] | None = None
         self._log: deque[str] = deque(maxlen=200)
         self._numbers = itertools.count(1)
+        self._empty: list[str] = []
         self.port = 0
         self._initdb()
         self.start()
@@ -109,6 +119,23 @@ class PostgresServer:
     def drop_database(self, url: str) -> None:
         """Drop a database, throwing out whoever is connected."""
         self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def lend_database(self) -> str:
+        """Return the URL of an empty database, one that was given back if there is one."""
+        return self.url(self._empty.pop()) if self._empty else self.create_database()
+
+    def give_back(self, url: str) -> None:
+        """Empty a database for the next one; that is twenty times faster than a new one."""
+        name = url.rpartition("/")[2]
+        try:
+            self.execute(_END_SESSIONS.format(name))
+            self.execute(f"ALTER DATABASE {name} RESET ALL")
+            with psycopg.connect(self.url(name), autocommit=True) as connection:
+                connection.execute(_EMPTY)
+        except psycopg.Error:
+            # A test stopped the server or did away with the database.
+            return
+        self._empty.append(name)
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement on the server's own database; return its rows, if it has any."""
