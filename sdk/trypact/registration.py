@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from trypact._exchange import CHANNEL_OPTIONS, failure_of
+from trypact._exchange import CHANNEL_OPTIONS
 from trypact.kinds import Kind
 from trypact.v1 import registry_pb2, registry_pb2_grpc
 
@@ -27,11 +28,18 @@ class Registration:
     Args:
         coordinator: the coordinator's gRPC target.
         request: what to register.
+        pause: waits that many seconds.
     """
 
-    def __init__(self, coordinator: str, request: registry_pb2.RegisterRequest) -> None:
+    def __init__(
+        self,
+        coordinator: str,
+        request: registry_pb2.RegisterRequest,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._coordinator = coordinator
         self._request = request
+        self._pause = pause
         self._channel: grpc.aio.Channel | None = None
         self._task: asyncio.Task[None] | None = None
         # Set while the coordinator is known to know this instance.
@@ -74,12 +82,12 @@ class Registration:
                     continue
                 failures, self._trouble = 0, ""
                 # A little early and never in step with its siblings.
-                await asyncio.sleep(renew_every_s * random.uniform(0.8, 1.0))  # noqa: S311
-            except grpc.aio.AioRpcError as error:
+                await self._pause(renew_every_s * random.uniform(0.8, 1.0))  # noqa: S311
+            except Exception as error:  # whatever it is, the next attempt may do better
                 failures += 1
                 self._note(error)
                 ceiling = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 16))
-                await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311
+                await self._pause(ceiling * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _register(self, stub: Any) -> float:
         reply = await stub.Register(self._request, timeout=RPC_TIMEOUT_S)
@@ -99,17 +107,19 @@ class Registration:
         reply = await stub.Renew(request, timeout=RPC_TIMEOUT_S)
         return bool(reply.known)
 
-    def _note(self, error: grpc.aio.AioRpcError) -> None:
-        failure = failure_of(error.code().name, error.details(), None)
-        trouble = f"{failure.status}: {failure.message}"
-        if failure.status != self._trouble.partition(":")[0]:
+    def _note(self, error: Exception) -> None:
+        kind, said = type(error).__name__, str(error)
+        if isinstance(error, grpc.aio.AioRpcError):
+            kind, said = error.code().name, error.details() or ""
+        if kind != self._trouble:
             logger.warning(
-                "the coordinator at %s does not take the registration of %s (%s); trying on",
+                "the coordinator at %s does not take the registration of %s (%s: %s); trying on",
                 self._coordinator,
                 self._request.participant,
-                trouble,
+                kind,
+                said,
             )
-        self._trouble = trouble
+        self._trouble = kind
 
 
 def registration_request(
