@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="trypact", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # click turns a pipe that broke while it wrote into an exit of its own; nothing else exits.
         _silence_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):

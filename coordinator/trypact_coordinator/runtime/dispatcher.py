@@ -55,6 +55,8 @@ class Lane:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.in_flight = 0
+        # What its latest unknown answer said, for those who are told that the breaker is open.
+        self.last_error = ""
         # What follows a decision goes before what is new.
         self.decided: deque[Errand] = deque()
         self.new: deque[Errand] = deque()
@@ -125,7 +127,7 @@ class Dispatcher:
                 continue
             wait_us = lane.breaker.retry_in_us(now)
             if wait_us:
-                text = f"participant {errand.branch.participant} fails; its breaker is open"
+                text = f"spared while its breaker is open; it last said: {lane.last_error}"
                 self._decline(errand, text, wait_us // MILLISECOND + 1)
                 continue
             left_ms = (errand.call.not_after - now) // MILLISECOND
@@ -145,6 +147,7 @@ class Dispatcher:
             lane.in_flight -= 1
             if type(answer) is Unknown:
                 lane.breaker.failed(self._clock.now())
+                lane.last_error = answer.error
             else:
                 lane.breaker.succeeded()
             errand.answer(answer)

@@ -1,0 +1,119 @@
+"""The guard around the command line, and how little it imports."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import click
+import pytest
+from trypact_coordinator.cli import main as entry
+from trypact_coordinator.cli.main import main
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("trypact 0.")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from trypact_coordinator.cli.main import main; main(['--help']);"
+        "heavy = {'grpc', 'rich', 'sqlalchemy', 'structlog', 'asyncio', 'msgspec', 'psycopg'};"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Exit codes: 0 ok" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["tx", "bogus"], "No such command 'bogus'"),
+        (["--bogus"], "No such option"),
+        (["tx", "show"], "Missing argument 'XID...'"),
+        (["tx", "list", "-o", "yaml"], "'yaml' is not one of table, wide, json, jsonl, ids"),
+        (["tx", "list", "--since", "5"], "'5' is not a duration"),
+        (["tx", "list", "--limit", "0"], "0 is not in the range"),
+        (["tx", "list", "--label", "x"], "'x' has no value"),
+    ],
+)
+def test_usage_errors_are_three_lines_and_two(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    what, reason, todo = said.err.splitlines()
+    assert what.startswith("error: ")
+    assert why in reason
+    assert todo.startswith("   do: ")
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    installed: dict[str, Any] = {}
+    monkeypatch.setattr(entry, "_plugins", lambda: installed)
+    return installed
+
+
+def plugin(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, "trypact.commands")
+
+
+def test_a_plugin_that_does_not_import_is_reported_only_when_asked_for(
+    plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins["shop"] = plugin("shop", "no_such_package.cli:shop")
+
+    assert main(["--help"]) == 0
+    said = capsys.readouterr()
+    assert "shop         Commands of no_such_package." in said.out
+    assert said.err == ""
+
+    assert main(["shop"]) == 1
+    assert "No module named 'no_such_package'" in capsys.readouterr().err
+
+
+@click.command()
+@click.argument("how")
+def misbehave(how: str) -> None:
+    """Fail in a way of its own."""
+    errors = {
+        "bug": ZeroDivisionError("division by zero"),
+        "file": FileNotFoundError(2, "No such file or directory", "/there"),
+        "ctrl-c": KeyboardInterrupt(),
+        "pipe": BrokenPipeError(),
+        "exit": click.exceptions.Exit(3),
+    }
+    raise errors[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("bug", 1, "ZeroDivisionError: division by zero"),
+        ("file", 1, "No such file or directory: /there"),
+        ("ctrl-c", 130, "interrupted"),
+        ("exit", 3, ""),
+    ],
+)
+def test_no_exception_leaves_main(
+    how: str,
+    code: int,
+    says: str,
+    plugins: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plugins["misbehave"] = plugin("misbehave", f"{__name__}:misbehave")
+    sys.modules[__name__].misbehave = misbehave  # type: ignore[attr-defined]
+
+    assert main(["misbehave", how]) == code
+
+    said = capsys.readouterr().err
+    assert says in said
+    assert "Traceback" not in said

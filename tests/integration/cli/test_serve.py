@@ -1,0 +1,137 @@
+"""`trypact serve`, `dev` and `journal`: real processes on real files."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from trypact.v1 import initiator_pb2, initiator_pb2_grpc
+
+from tests.integration.cli.process import run, serving, start
+
+
+async def test_a_coordinator_serves_and_stops_on_sigterm(tmp_path: Path) -> None:
+    async with serving(tmp_path / "journal.db") as coordinator:
+        async with grpc.aio.insecure_channel(coordinator.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="trypact.v1.TransactionService")
+            assert (await health.Check(request)).status == 1
+            transactions = initiator_pb2_grpc.TransactionServiceStub(channel)
+            begin = initiator_pb2.Begin(xid="kept", name="n", timeout_ms=600_000)
+            await transactions.Begin(initiator_pb2.BeginRequest(begin=begin))
+
+        ended = await coordinator.stop()
+
+    assert (ended.code, ended.out) == (0, "")
+    for line in ended.err.splitlines():
+        if not line.startswith("listening on "):
+            assert json.loads(line)["level"] == "info"
+
+    async with serving(tmp_path / "journal.db", "--stop-grace", "1ms") as again:
+        shown = await run("tx", "show", "kept", "-o", "json", server=again.address)
+        assert json.loads(shown.out)["state"] == "TRYING"
+        await again.stop()
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path / "journal.db", "--stop-grace", "1h") as coordinator,
+        grpc.aio.insecure_channel(coordinator.address) as channel,
+    ):
+        transactions = initiator_pb2_grpc.TransactionServiceStub(channel)
+        begin = initiator_pb2.Begin(xid="undecided", name="n", timeout_ms=60_000)
+        await transactions.Begin(initiator_pb2.BeginRequest(begin=begin))
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == 1
+        # Somebody waits for it, so that the coordinator does not end by itself.
+        waiting = transactions.Wait(initiator_pb2.WaitRequest(xid="undecided"))
+        await transactions.Get(initiator_pb2.GetRequest(xid="undecided"))
+
+        coordinator.process.send_signal(signal.SIGINT)
+        assert (await watching.read()).status == 2
+        coordinator.process.send_signal(signal.SIGINT)
+
+        assert await coordinator.process.wait() == -signal.SIGINT
+        with pytest.raises(grpc.aio.AioRpcError):
+            await waiting
+
+
+async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> None:
+    read_only = tmp_path / "folder.db"
+    read_only.mkdir()
+    free = ("serve", "--listen", "127.0.0.1:0", "--journal")
+    async with serving(tmp_path / "journal.db") as first:
+        taken, locked, exposed, no_port, no_journal, no_folder, folder, bad = await asyncio.gather(
+            run("serve", "--listen", first.address, "--journal", "memory:"),
+            run(*free, f"sqlite:///{tmp_path}/journal.db"),
+            run("serve", "--listen", "0.0.0.0:0", "--journal", "memory:"),
+            run("serve", "--listen", "localhost"),
+            run(*free, "mysql://x"),
+            run(*free, f"sqlite:///{tmp_path}/none/journal.db"),
+            run(*free, f"sqlite:///{read_only}"),
+            run("serve", "--call-timeout", "soon"),
+        )
+
+    assert "another process listens on it already" in taken.why
+    assert "is owned by another coordinator" in locked.why
+    assert exposed.code == 3
+    assert "--insecure" in exposed.why
+    assert "'localhost' is no address" in no_port.why
+    assert no_journal.code == 2
+    assert "is no address of a journal" in no_journal.why
+    assert "there is no folder" in no_folder.why
+    assert folder.code == 1
+    assert bad.code == 2
+    assert "call-timeout (--call-timeout): 'soon' is not a duration" in bad.why
+    codes = {ran.code for ran in (taken, locked, no_port, no_folder)}
+    assert codes == {1}
+
+
+async def test_insecure_serves_every_address(tmp_path: Path) -> None:
+    process = await start(
+        "serve", "--listen", "0.0.0.0:0", "--insecure", "--journal", "memory:", cwd=tmp_path
+    )
+    assert process.stderr is not None
+    while not (line := await process.stderr.readline()).startswith(b"listening on 0.0.0.0:"):
+        assert line
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_dev_says_where_everything_is(tmp_path: Path) -> None:
+    async with serving(tmp_path / "dev.db", command="dev") as coordinator:
+        assert f"coordinator   {coordinator.address}" in coordinator.said
+        assert f"sqlite:///{tmp_path}/dev.db" in coordinator.said
+        await coordinator.stop()
+
+
+async def test_a_journal_is_migrated_verified_and_pruned(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+
+    made = await run("journal", "migrate", "--journal", url)
+    again = await run("journal", "migrate", "--journal", url)
+    verified = await run("journal", "verify", "--journal", url, "-o", "json")
+    pruned = await run("journal", "prune", "--journal", url, "--older-than", "30d")
+    absent = await run("journal", "verify", "--journal", f"sqlite:///{tmp_path}/absent.db")
+
+    assert (made.code, again.code, verified.code, pruned.code) == (0, 0, 0, 0)
+    assert "already" in again.err
+    assert json.loads(verified.out)["problems"] == []
+    assert pruned.err == "0 transactions deleted.\n"
+    assert absent.code == 1
+    assert "there is no journal" in absent.why
+
+
+async def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "letter.txt"
+    other.write_text("Dear Ann, " * 1_000)
+
+    ran = await run("serve", "--listen", "127.0.0.1:0", "--journal", f"sqlite:///{other}")
+
+    assert ran.code == 1
+    assert ran.why
+    assert other.read_text() == "Dear Ann, " * 1_000
