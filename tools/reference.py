@@ -14,6 +14,7 @@ from typing import Any
 import trypact_coordinator.server.errors  # noqa: F401  (the door adds its own to the tree)
 from trypact_coordinator import settings
 from trypact_coordinator.core import errors, limits
+from trypact_coordinator.durations import write_ms
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -195,8 +196,7 @@ def readable(name: str, value: int) -> str:
                 return f"{value // size} {unit}"
         return f"{value} bytes"
     if "_MS_" in name:
-        day = 24 * 3600 * 1000
-        return f"{value // day} days" if value % day == 0 else f"{value} ms"
+        return write_ms(value)
     return f"{value:,}"
 
 

@@ -64,6 +64,11 @@ def run(service: Service) -> None:
         help="Address to serve on, HOST:PORT; port 0 takes a free one.",
     )
     @click.option(
+        "--advertise",
+        envvar="TRYPACT_SHOP_ADVERTISE",
+        help="Where the coordinator reaches it, if that is not --listen: dns:///inventory:7000.",
+    )
+    @click.option(
         "--database",
         envvar="TRYPACT_SHOP_DATABASE",
         default=f"sqlite:///shop-{service.name}.db",
@@ -84,12 +89,14 @@ def run(service: Service) -> None:
         show_default=True,
         help="Names this process among those of the participant.",
     )
-    def command(listen: str, database: str, coordinator: str, instance: str) -> None:
+    def command(
+        listen: str, advertise: str | None, database: str, coordinator: str, instance: str
+    ) -> None:
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
         )
         try:
-            asyncio.run(_serve(service, listen, database, coordinator, instance))
+            asyncio.run(_serve(service, listen, advertise, database, coordinator, instance))
         except Invalid as error:
             raise click.UsageError(str(error)) from None
         except SQLAlchemyError as error:
@@ -101,7 +108,12 @@ def run(service: Service) -> None:
 
 
 async def _serve(
-    service: Service, listen: str, database: str, coordinator: str, instance: str
+    service: Service,
+    listen: str,
+    advertise: str | None,
+    database: str,
+    coordinator: str,
+    instance: str,
 ) -> None:
     engine = open_database(database, service.tables)
     fence = SqlAlchemyFence(engine)
@@ -114,7 +126,11 @@ async def _serve(
     async with (
         service.services(engine, coordinator) as add_services,
         participant.serve(
-            listen, coordinator=coordinator, instance=instance, services=add_services
+            listen,
+            coordinator=coordinator,
+            instance=instance,
+            advertise=advertise,
+            services=add_services,
         ) as server,
     ):
         announcing = asyncio.create_task(_announce(server))
