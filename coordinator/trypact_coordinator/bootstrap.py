@@ -16,7 +16,6 @@ from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.ids import Uuid7
-from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.server.serving import Server
 from trypact_coordinator.settings import Settings
 from trypact_coordinator.transport.grpc import GrpcTransport
@@ -56,7 +55,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         ids=Uuid7(),
         clock=JournalClock(),
         policy=settings.policy,
-        settings=RuntimeSettings(),
+        settings=settings.runtime,
         failpoints=Failpoints.from_environment(),
     )
     await server.start(coordinator)

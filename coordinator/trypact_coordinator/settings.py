@@ -17,6 +17,7 @@ from typing import Any
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.durations import parse_ms, write_ms
+from trypact_coordinator.runtime.settings import RuntimeSettings
 
 ENVIRONMENT_PREFIX = "TRYPACT_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -79,6 +80,7 @@ def _setting(read: Callable[[object], Any], default: Any, about: str) -> Any:
 
 
 _POLICY = Policy()
+_RUNTIME = RuntimeSettings()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,24 @@ class Settings:
         _duration, _POLICY.pending_poll_ms, "How often a PENDING operation is asked about."
     )
 
+    retention_ms: int = _setting(
+        _duration, _RUNTIME.retention_ms, "How long outcomes and timelines are kept."
+    )
+    renew_every_ms: int = _setting(
+        _duration, _RUNTIME.renew_every_ms, "How often participants renew their registration."
+    )
+    lapse_after_ms: int = _setting(
+        _duration, _RUNTIME.lapse_after_ms, "Silence after which an instance gets no new work."
+    )
+    calls_max: int = _setting(
+        _count, _RUNTIME.lane_calls_max, "Calls to one participant at once; 2 at least."
+    )
+    transactions_max: int = _setting(
+        _count,
+        _RUNTIME.transactions_in_memory_max,
+        "Transactions in memory above which new ones are refused.",
+    )
+
     stop_grace_ms: int = _setting(_duration, 10_000, "How long a stop waits for what is in flight.")
     rpcs_max: int = _setting(_count, 50_000, "Calls served at once; further ones are refused.")
 
@@ -128,6 +148,18 @@ class Settings:
         """The core's share."""
         names = Policy.__struct_fields__
         return Policy(**{name: getattr(self, name) for name in names})
+
+    @property
+    def runtime(self) -> RuntimeSettings:
+        """The runtime's share; a quarter of a participant's calls is kept for decided work."""
+        return RuntimeSettings(
+            transactions_in_memory_max=self.transactions_max,
+            retention_ms=self.retention_ms,
+            lane_calls_max=self.calls_max,
+            lane_reserved=self.calls_max // 4,
+            renew_every_ms=self.renew_every_ms,
+            lapse_after_ms=self.lapse_after_ms,
+        )
 
     @property
     def owner_name(self) -> str:
@@ -186,6 +218,8 @@ def load_settings(
     settings = Settings(**values)
     if settings.backoff_base_ms > settings.backoff_cap_ms:
         raise BadSetting("backoff-base", "with backoff-cap", "is above backoff-cap")
+    if settings.lapse_after_ms <= settings.renew_every_ms:
+        raise BadSetting("lapse-after", "with renew-every", "is not above renew-every")
     return settings
 
 

@@ -134,7 +134,7 @@ async def test_pausing_and_resuming(house: House) -> None:
     assert (none.code, none.out, none.err) == (0, "", "No transactions found.\n")
 
 
-async def test_participants(house: House) -> None:
+async def test_participants_are_listed_and_pinged(house: House) -> None:
     server = house.server.address
 
     listed, pinged = await asyncio.gather(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from trypact_coordinator.core.policy import Policy
+from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.settings import BadSetting, Settings, load_settings
 
 
@@ -18,6 +19,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
     assert settings == Settings()
     assert settings.policy == Policy()
+    assert settings.runtime == RuntimeSettings()
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -42,6 +44,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
         ({"attempts_until_stuck": "many"}, {}, "attempts-until-stuck (--attempts-until-stuck)"),
         ({"notice_attempts": "0"}, {}, "notice-attempts (--notice-attempts): '0' is not a number"),
         ({"log_level": "loud"}, {}, "log-level (--log-level): 'loud' is not one of debug"),
+        ({"lapse_after_ms": "1s"}, {}, "is not above renew-every"),
         ({"backoff_base_ms": "1m", "backoff_cap_ms": "1s"}, {}, "is above backoff-cap"),
     ],
 )
