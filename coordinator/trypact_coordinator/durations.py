@@ -33,7 +33,7 @@ def in_words(duration_us: int) -> str:
     """Say a duration in the one or two units that matter: `3 minutes`, `1 hour 5 minutes`."""
     seconds = max(duration_us, 0) / 1_000_000
     if seconds < 1:
-        return "less than a second"
+        return f"{max(duration_us, 0) // 1_000} ms"
     if seconds < 60:
         return _count(int(seconds), "second")
     if seconds < 3_600:
