@@ -31,6 +31,7 @@
     ├── CoordinatorFault                the coordinator's operator can mend it
     │   ├── SchemaMismatch
     │   ├── RecordRejected
+    │   ├── TransactionFrozen
     │   └── InvariantViolated
     ├── PayloadError                    a payload cannot be written or read
     ├── ParticipantError                a participant's own side
@@ -312,6 +313,12 @@ class RecordRejected(CoordinatorFault):
     """The journal's database refuses to write this transaction."""
 
     code = "RECORD_REJECTED"
+
+
+class TransactionFrozen(CoordinatorFault):
+    """A violated invariant has stopped this transaction; its operator must look at it."""
+
+    code = "TRANSACTION_FROZEN"
 
 
 class InvariantViolated(CoordinatorFault):

@@ -1,0 +1,81 @@
+"""Branches are immutable values with ids that are chosen before anything is sent."""
+
+import dataclasses
+
+import pytest
+from trypact import message, notice, saga, tcc
+from trypact.branches import to_wire, with_ids
+from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
+from trypact.kinds import Kind, On
+from trypact.v1 import transaction_pb2
+
+
+def test_the_four_kinds_are_what_they_say() -> None:
+    branches = [tcc("a.b"), saga("a.b"), message("a.b"), notice("a.b")]
+
+    assert [b.kind for b in branches] == [Kind.TCC, Kind.SAGA, Kind.MESSAGE, Kind.NOTICE]
+    assert [b.is_delivery for b in branches] == [False, False, True, True]
+
+
+def test_a_branch_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tcc("a.b").id = "x"  # type: ignore[misc]
+
+
+def test_everything_a_branch_says_travels() -> None:
+    branch = notice("sms.send", {"n": 1}, id="sms", after=["stock"], on="any", delay=5.0)
+
+    assert to_wire(branch) == transaction_pb2.Branch(
+        id="sms",
+        kind=transaction_pb2.BRANCH_KIND_NOTICE,
+        action="sms.send",
+        payload=b'{"n":1}',
+        after=["stock"],
+        on=transaction_pb2.DELIVER_ON_ANY,
+        delay_ms=5000,
+    )
+    assert to_wire(tcc("a.b", id="x")).on == transaction_pb2.DELIVER_ON_UNSPECIFIED
+
+
+def test_ids_are_the_verb_and_a_number_and_always_the_same() -> None:
+    branches = [
+        tcc("stock.reserve"),
+        tcc("stock.reserve", id="reserve-2"),
+        saga("other.reserve"),
+        message("mail.send"),
+    ]
+
+    ids = [b.id for b in with_ids(branches)]
+
+    assert ids == ["reserve", "reserve-2", "reserve-3", "send"]
+    assert [b.id for b in with_ids(branches)] == ids
+    assert [b.id for b in with_ids([tcc("a.send")], taken=["send"])] == ["send-2"]
+
+
+def test_an_id_of_a_long_verb_is_within_its_limit() -> None:
+    branches = with_ids([tcc("a." + "v" * 64)] * 256)
+
+    assert max(len(b.id) for b in branches) <= 64
+    assert len({b.id for b in branches}) == 256
+
+
+def test_words_are_taken_as_strings_too() -> None:
+    assert message("a.b", on="cancel").on is On.CANCEL
+    with pytest.raises(InvalidRequest, match="on: is 'maybe'; allowed: confirm, cancel, any"):
+        message("a.b", on="maybe")
+
+
+def test_a_payload_over_its_limit_is_refused_before_it_is_sent() -> None:
+    assert len(tcc("a.b", b"x" * 262_144).payload) == 262_144
+    with pytest.raises(LimitExceeded, match=r"payload of a\.b: is 262145 bytes long"):
+        tcc("a.b", b"x" * 262_145)
+
+
+def test_a_payload_that_cannot_be_written_names_field_and_action() -> None:
+    with pytest.raises(PayloadError, match=r"payload\.when: is object, .* \(of a\.b\)"):
+        tcc("a.b", {"when": object()})
+
+
+def test_after_is_a_list_of_ids_and_no_string() -> None:
+    with pytest.raises(InvalidRequest, match="after: 'stock' is one string"):
+        tcc("a.b", after="stock")
