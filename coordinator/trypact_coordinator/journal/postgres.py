@@ -100,7 +100,7 @@ class PostgresJournal(SqlReads):
     async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
         """Write rows and note their verdicts; return the database's time."""
         try:
-            batch, begun, went_on, at = (await self._statement(rows, lazy=lazy))[0]
+            batch, applied, at = (await self._statement(rows, lazy=lazy))[0]
         except RecordAtFault as error:
             if len(rows) == 1:
                 _log_rejected(rows[0].xid, error)
@@ -111,17 +111,23 @@ class PostgresJournal(SqlReads):
         if batch is None:
             raise OwnershipLost
         self._session.batch = batch
-        applied = {*(begun or ()), *(went_on or ())}
-        for row in rows:
-            verdicts[row.xid] = Verdict.APPLIED if row.xid in applied else Verdict.CONFLICT
-        missed = {row.xid: row for row in rows if row.xid not in applied}
-        if missed:
-            found = await self._session.run(SQL["own_writes"], {"xids": text_array(missed)})
-            for xid, *there in found:
-                row = missed[xid]
-                if there == [row.version, row.epoch, row.write_id]:
-                    verdicts[xid] = Verdict.APPLIED
+        if applied == len(rows):
+            verdicts.update({row.xid: Verdict.APPLIED for row in rows})
+        else:
+            verdicts.update(await self._own_writes(rows))
         return int(at)
+
+    async def _own_writes(self, rows: Sequence[Row]) -> dict[str, Verdict]:
+        """Return the verdict of each row by what the journal holds now."""
+        xids = text_array([row.xid for row in rows])
+        found = await self._session.run(SQL["own_writes"], {"xids": xids})
+        own = {(xid, version, epoch, write_id) for xid, version, epoch, write_id in found}
+        return {
+            row.xid: Verdict.APPLIED
+            if (row.xid, row.version, row.epoch, row.write_id) in own
+            else Verdict.CONFLICT
+            for row in rows
+        }
 
     async def _statement(self, rows: Sequence[Row], *, lazy: bool) -> Sequence[Any]:
         """Send a batch, and once more if the connection was lost: the reply may have been too."""

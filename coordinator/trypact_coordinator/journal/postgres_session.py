@@ -36,7 +36,7 @@ _CONNECT: dict[str, Any] = {
 # be read from end to end, for every batch. Compiling such plans would cost more than running them.
 _SETTINGS = """
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-SET plan_cache_mode = force_generic_plan; SET jit = off;
+SET plan_cache_mode = force_generic_plan; SET jit = off; SET max_parallel_workers_per_gather = 0;
 SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s';
 SET default_transaction_isolation = 'read committed'; SET bytea_output = 'hex';
 """
@@ -222,11 +222,11 @@ async def locked(connection: AsyncConnection[Row], url: str) -> JournalLocked:
 # ---------------------------------------------------------------- the schema
 
 
-async def found_version(connection: AsyncConnection[Row], url: str) -> int:
-    """Return the version of the database's schema, 0 when it is empty. Raises SchemaMismatch."""
+async def found_version(connection: AsyncConnection[Row], url: str) -> int | None:
+    """Return the version of the database's schema, None when it is empty. Raises SchemaMismatch."""
     tables, ours = (await run(connection, SQL["tables"]))[0]
     if not tables:
-        return 0
+        return None
     if not ours:
         raise foreign(f"the database {without_password(url)}")
     return int((await run(connection, SQL["schema_version"]))[0][0])
@@ -235,7 +235,9 @@ async def found_version(connection: AsyncConnection[Row], url: str) -> int:
 async def require_schema(connection: AsyncConnection[Row], url: str) -> None:
     """Create the schema of an empty database; raise SchemaMismatch for any other version."""
     found = await found_version(connection, url)
-    require_version(found or await migrate(connection, url), url)
+    if found is None:
+        found = await migrate(connection, url)
+    require_version(found, url)
 
 
 def require_version(found: int, url: str) -> None:
@@ -246,7 +248,7 @@ def require_version(found: int, url: str) -> None:
 
 async def migrate(connection: AsyncConnection[Row], url: str) -> int:
     """Run what is missing, each migration in a transaction of its own; return the version."""
-    found = await found_version(connection, url)
+    found = await found_version(connection, url) or 0
     for migration in migrations("postgres"):
         if migration.version > found:
             async with connection.transaction():

@@ -25,7 +25,7 @@ async def migrate_database(url: str) -> tuple[int, int]:
     async with connection:
         if not await own(connection):
             raise await locked(connection, url)
-        found = await found_version(connection, url)
+        found = await found_version(connection, url) or 0
         now = await migrate(connection, url)
         require_version(now, url)
         return found, now
@@ -36,7 +36,7 @@ async def read_database(url: str) -> AsyncGenerator[Header | Stored, None]:
     connection = await connect(url, "trypact journal verify")
     async with connection:
         await run(connection, b"SET default_transaction_read_only = on")
-        version = await found_version(connection, url)
+        version = await found_version(connection, url) or 0
         require_version(version, url)
         yield Header(version, (await run(connection, SQL["count_instances"]))[0][0])
         after = ""

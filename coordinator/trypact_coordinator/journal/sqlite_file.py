@@ -138,11 +138,11 @@ def commit(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def found_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the file's schema, 0 when it is empty. Raises SchemaMismatch."""
+def found_version(connection: sqlite3.Connection, path: Path) -> int | None:
+    """Return the version of the file's schema, None when it is empty. Raises SchemaMismatch."""
     tables, ours = connection.execute(SQL["tables"]).fetchone()
     if not tables:
-        return 0
+        return None
     if not ours:
         raise foreign(f"the database {path}")
     (version,) = connection.execute(SQL["schema_version"]).fetchone()
@@ -152,7 +152,9 @@ def found_version(connection: sqlite3.Connection, path: Path) -> int:
 def require_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Create the schema of an empty file; raise SchemaMismatch for any other version."""
     found = found_version(connection, path)
-    require_version(found or migrate(connection, path), path)
+    if found is None:
+        found = migrate(connection, path)
+    require_version(found, path)
 
 
 def require_version(found: int, path: Path) -> None:
@@ -162,7 +164,7 @@ def require_version(found: int, path: Path) -> None:
 
 def migrate(connection: sqlite3.Connection, path: Path) -> int:
     """Run what is missing, each migration in a transaction of its own; return the version."""
-    found = found_version(connection, path)
+    found = found_version(connection, path) or 0
     for migration in migrations("sqlite"):
         if migration.version > found:
             with commit(connection):

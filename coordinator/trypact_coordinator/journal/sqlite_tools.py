@@ -39,7 +39,7 @@ async def migrate_file(path: Path) -> tuple[int, int]:
 
 def _migrate(path: Path) -> tuple[int, int]:
     with translated(path), closing(connect_to_write(path)) as connection:
-        found = found_version(connection, path)
+        found = found_version(connection, path) or 0
         now = migrate(connection, path)
         require_version(now, path)
         return found, now
@@ -68,7 +68,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _header(connection: sqlite3.Connection, path: Path) -> Header:
     with translated(path):
-        version = found_version(connection, path)
+        version = found_version(connection, path) or 0
         require_version(version, path)
         (instances,) = connection.execute(SQL["count_instances"]).fetchone()
         return Header(version, instances)

@@ -24,7 +24,7 @@ WITH present AS (
         created_at, spec, name, participants, labels
     )
     ON CONFLICT (xid) DO NOTHING
-    RETURNING xid
+    RETURNING 1
 ), went_on AS (
     UPDATE transactions t SET
         version = n.version, epoch = n.epoch, write_id = n.write_id, state = n.state,
@@ -41,15 +41,15 @@ WITH present AS (
         participants
     )
     WHERE t.xid = n.xid AND t.version = n.version - 1 AND t.epoch <= n.epoch
-    RETURNING t.xid
+    RETURNING 1
 )
 SELECT
     (SELECT batch FROM present),
-    (SELECT array_agg(xid) FROM begun),
-    (SELECT array_agg(xid) FROM went_on),
+    (SELECT count(*) FROM begun) + (SELECT count(*) FROM went_on),
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
 -- name: own_writes
+-- By which a write that was lost, or had no effect, knows whether the row is its own.
 SELECT xid, version, epoch, write_id FROM transactions WHERE xid = ANY(%(xids)s::text[]);
 
 -- name: now

@@ -15,7 +15,8 @@ CREATE TABLE term (
 ) WITH (fillfactor = 10);
 
 -- One row a transaction. Instants are microseconds since 1970; states are those of the wire.
--- The room left in each page keeps the update of the decision off the indexes.
+-- Half of each page is left free: updates that change no index stay on their page and leave all
+-- indexes alone, and what they leave behind is reused at once (measured: faster and no larger).
 CREATE TABLE transactions (
     xid text COLLATE "C" PRIMARY KEY CHECK (octet_length(xid) BETWEEN 1 AND 128),
     name text NOT NULL,
@@ -37,7 +38,7 @@ CREATE TABLE transactions (
     -- Whatever is not final will be looked at again.
     CHECK (state >= 4 OR due_at IS NOT NULL),
     CHECK ((state >= 4) = (finished_at IS NOT NULL))
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 
 -- Large ones go out of line as they are, and an update that does not name them leaves them there.
 ALTER TABLE transactions ALTER COLUMN spec SET STORAGE EXTERNAL;
