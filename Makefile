@@ -13,7 +13,8 @@ ARGS ?=
 
 .PHONY: help
 help: ## List every command
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^[a-z-]+:.*## / {printf "  \033[1mmake %-13s\033[0m %s\n", $$1, $$2}' Makefile
 
 # ---------------------------------------------------------------- setting up
 

@@ -127,7 +127,7 @@ def main() -> int:
         table.add_column(column, justify="left" if column == "journal" else "right", no_wrap=True)
     for result in results:
         table.add_row(*cells(result))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 132).print(table)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(page(results, machine, asked.shape))
     console.print(f"written to {asked.out}", style="dim")

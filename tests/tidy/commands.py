@@ -8,7 +8,7 @@ import click
 from trypact_coordinator.cli.failures import Failure
 from trypact_coordinator.cli.main import cli
 
-from tests.tidy.repository import read
+from tests.tidy.repository import ROOT, read
 
 
 def misunderstood(words: Sequence[str]) -> str:
@@ -50,9 +50,18 @@ def make_targets() -> set[str]:
 
 def wrong_with(line: str) -> str:
     """Return what is wrong with one shell line of a page; "" if nothing is."""
-    words = shlex.split(line, comments=True)
+    commands: list[list[str]] = [[]]
+    for word in shlex.split(line, comments=True):
+        if word == "|":
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return "; ".join(filter(None, map(_wrong_with_command, commands)))
+
+
+def _wrong_with_command(words: list[str]) -> str:
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
-        words.pop(0)
+        words = words[1:]
     if not words:
         return ""
     program = words[0].removeprefix(".venv/bin/")
@@ -62,4 +71,7 @@ def wrong_with(line: str) -> str:
         return f"no such make target: {sorted(unknown)}" if unknown else ""
     if program == "trypact":
         return misunderstood(words[1:])
+    if program == "pytest":
+        lost = [word for word in words[1:] if "/" in word and not (ROOT / word).exists()]
+        return f"no such tests: {lost}" if lost else ""
     return ""

@@ -74,7 +74,14 @@ def test_every_command_of_every_page_exists() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["make nothing", "trypact nothing", "trypact tx nothing", "trypact serve --no-such-option 1"],
+    [
+        "make nothing",
+        "trypact nothing",
+        "trypact tx nothing",
+        "trypact serve --no-such-option 1",
+        "trypact tx list -o ids | trypact tx nothing -",
+        ".venv/bin/pytest tests/nothing",
+    ],
 )
 def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
     assert wrong_with(line)
