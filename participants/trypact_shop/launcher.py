@@ -29,8 +29,8 @@ class Child:
 
     Args:
         name: what people call it; its log is NAME.log.
-        command: what to run; it gets `--listen`.
-        listen: the address it serves on.
+        command: what to run; it gets `--listen` as well.
+        listen: the address it serves on, if it is one that serves.
         logs: the folder for its log.
         ended: told the name when it ends.
     """
@@ -46,7 +46,7 @@ class Child:
         self.name = name
         self._ended = ended
         self.listen = listen
-        self.command = [*command, "--listen", listen]
+        self.command = [*command, *(["--listen", listen] if listen else [])]
         self.log = logs / f"{name}.log"
         self.endpoint = ""
         self._process: subprocess.Popen[str] | None = None

@@ -51,11 +51,11 @@ class Buyer:
 
 
 def buyers(count: int) -> tuple[Buyer, ...]:
-    """Return buyers 1 to `count`; every fourth one has little money, all have two coupons."""
+    """Return buyers 1 to `count`; every fourth one has less money, all have two coupons."""
     return tuple(
         Buyer(
             user_id=user_id,
-            money_cents=8_000 if user_id % 4 == 0 else 400_000,
+            money_cents=60_000 if user_id % 4 == 0 else 400_000,
             coupon_ids=(user_id * 100 + 1, user_id * 100 + 2),
         )
         for user_id in range(1, count + 1)

@@ -3,12 +3,12 @@
 import click
 
 from trypact_shop.cli.calls import call
-from trypact_shop.cli.options import output
+from trypact_shop.cli.options import ID, output
 from trypact_shop.cli.views import money, show_json, show_table, word
 
 
 @click.command()
-@click.argument("sku_ids", nargs=-1, type=click.IntRange(1, 2**53 - 1))
+@click.argument("sku_ids", nargs=-1, type=ID)
 @output
 def stock(sku_ids: tuple[int, ...], as_json: bool) -> None:
     """Show where the pieces are, of all goods or of SKU_IDS."""
@@ -37,7 +37,7 @@ def stock(sku_ids: tuple[int, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("user_ids", nargs=-1, type=click.IntRange(1, 2**53 - 1))
+@click.argument("user_ids", nargs=-1, type=ID)
 @output
 def accounts(user_ids: tuple[int, ...], as_json: bool) -> None:
     """Show the accounts of all users, or of USER_IDS."""
@@ -64,7 +64,7 @@ def accounts(user_ids: tuple[int, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--owner", type=click.IntRange(1, 2**53 - 1), default=None, help="Only this user's.")
+@click.option("--owner", type=ID, default=None, help="Only this user's.")
 @output
 def coupons(owner: int | None, as_json: bool) -> None:
     """Show coupons: whose they are, and which order holds or used them."""
@@ -89,11 +89,11 @@ def coupons(owner: int | None, as_json: bool) -> None:
 
 
 @click.command("add-stock")
-@click.argument("sku_id", type=click.IntRange(1, 2**53 - 1))
+@click.argument("sku_id", type=ID)
 @click.argument("quantity", type=click.IntRange(0, 10**7))
 @click.option("--name", required=True, help="Name of the goods.")
 @click.option("--price", type=click.IntRange(0, 10**12), required=True, help="Price in cents.")
-@click.option("--warehouse", type=click.IntRange(1, 2**53 - 1), default=1, show_default=True)
+@click.option("--warehouse", type=ID, default=1, show_default=True)
 def add_stock(sku_id: int, quantity: int, name: str, price: int, warehouse: int) -> None:
     """Add pieces of a sku to a warehouse."""
     from trypact_shop.v1 import inventory_pb2
@@ -110,7 +110,7 @@ def add_stock(sku_id: int, quantity: int, name: str, price: int, warehouse: int)
 
 
 @click.command()
-@click.argument("user_id", type=click.IntRange(1, 2**53 - 1))
+@click.argument("user_id", type=ID)
 @click.argument("cents", type=click.IntRange(0, 10**12))
 @click.option("--coins", type=click.IntRange(0, 10**12), default=0, help="Coins to add as well.")
 def deposit(user_id: int, cents: int, coins: int) -> None:
@@ -123,8 +123,8 @@ def deposit(user_id: int, cents: int, coins: int) -> None:
 
 
 @click.command("issue-coupon")
-@click.argument("coupon_id", type=click.IntRange(1, 2**53 - 1))
-@click.option("--owner", type=click.IntRange(1, 2**53 - 1), required=True, help="User id.")
+@click.argument("coupon_id", type=ID)
+@click.option("--owner", type=ID, required=True, help="User id.")
 @click.option("--worth", type=click.IntRange(1, 10**12), required=True, help="Cents it takes off.")
 def issue_coupon(coupon_id: int, owner: int, worth: int) -> None:
     """Issue a coupon to a user."""

@@ -5,6 +5,11 @@ from typing import Any
 
 import click
 
+# Any number that the wire can carry; whether it makes sense is for the shop to say.
+NUMBER = click.IntRange(-(2**63), 2**63 - 1)
+# An id of which there can be one.
+ID = click.IntRange(1, 2**53 - 1)
+
 
 def output(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `-o table|json`; it receives `as_json`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trypact_shop.cli.failures import Failure, of_rpc
-from trypact_shop.endpoints import COORDINATOR, COORDINATOR_VARIABLE, endpoint_of
+from trypact_shop.endpoints import COORDINATOR, COORDINATOR_VARIABLE, endpoint_of, variable_of
 
 if TYPE_CHECKING:
     import grpc
@@ -43,7 +43,11 @@ def up(coordinator: str, data: str) -> None:
     with Children(Path(data)) as children:
         try:
             for name in ENDPOINTS:
-                children.add_participant(name, coordinator, endpoint_of(name)).start()
+                environment = {variable_of(other): endpoint_of(other) for other in ENDPOINTS}
+                child = children.add_participant(name, coordinator, endpoint_of(name))
+                child.launch(environment)
+            for child in children.all.values():
+                child.wait_ready()
         except ChildFailed as error:
             raise Failure(
                 "the shop did not start",

@@ -56,13 +56,14 @@ def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
     """Print rows under their columns, those in `right` flush right."""
-    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(name.upper(), justify="right" if name in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    # Who pipes it somewhere wants the whole numbers, however wide they are.
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200, soft_wrap=False)

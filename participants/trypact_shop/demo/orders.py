@@ -21,7 +21,8 @@ _UNCERTAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 def planned(count: int, buyers: int) -> list[order_pb2.SubmitOrderRequest]:
     """Return orders of all kinds; some of them must be refused, each by another participant."""
-    return [_plan(number, number % buyers + 1, buyers) for number in range(count)]
+    # Shifted by one in every round of kinds, so that every buyer meets every kind.
+    return [_plan(number, (number + number // 20) % buyers + 1, buyers) for number in range(count)]
 
 
 def _plan(number: int, buyer: int, buyers: int) -> order_pb2.SubmitOrderRequest:
@@ -51,8 +52,8 @@ def _plan(number: int, buyer: int, buyers: int) -> order_pb2.SubmitOrderRequest:
         request.lines.add(sku_id=_SIGNED, quantity=3)
     elif kind == 17:
         # Every fourth buyer has too little money for it.
-        request.buyer_user_id = 4 * (number % (buyers // 4) + 1)
-        request.lines.add(sku_id=_KETTLE, quantity=1)
+        request.buyer_user_id = 4 * (number // 20 % (buyers // 4) + 1)
+        request.lines.add(sku_id=_KETTLE, quantity=6)
     else:
         request.lines.add(sku_id=_TEA, quantity=number % 3 + 1)
         if number % 2:

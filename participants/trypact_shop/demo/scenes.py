@@ -63,7 +63,7 @@ class Demo:
         )
         coupons = sum(len(buyer.coupon_ids) for buyer in everyone)
         self._show.good(
-            f"coordinator at {world.server}; {len(seed.GOODS)} goods in two warehouses,"
+            f"coordinator at {world.server}, {len(seed.GOODS)} goods,"
             f" {len(everyone)} buyers, {coupons} coupons"
         )
 
@@ -71,7 +71,7 @@ class Demo:
         """Let all buyers order at once."""
         self._show.scene(
             f"{self._buyer_count} buyers place {count} orders at once",
-            "Each order is one transaction: order, stock, coupon and balance, or none of them.",
+            "Each order is one transaction: order, stock, coupon and balance, or none.",
         )
         started_at = time.monotonic()
         with self._show.progress() as bar:
@@ -84,7 +84,7 @@ class Demo:
         answers = self._answers
         self._show.good(
             f"{len(answers.confirmed)} confirmed, {len(answers.refused)} refused"
-            f" in {seconds:.1f} s; whatever a refused order had reserved went back"
+            f" in {seconds:.1f} s; what refused orders had reserved went back"
         )
         self._show.refusals(answers.refusals())
         missing = _REFUSERS - {participant for participant, _, _ in answers.refusals()}
@@ -95,33 +95,33 @@ class Demo:
         """Kill the balance service when it has tried and is asked to confirm."""
         self._show.scene(
             "The balance service is killed between Try and Confirm",
-            "Money is frozen, the decision is made: it must be spent, however long that takes.",
+            "Money is frozen and the decision made: it must be spent, whatever happens.",
         )
         world, balance = self._world, self._world.participants["balance"]
         balance.stop()
         balance.start(world.environment() | {PARTICIPANT_FAILPOINT: "balance.freeze:confirm"})
         pending = self._order_all(self._some("unlucky"))
         balance.wait_killed(_CRASH_TIMEOUT)
-        self._show.killed("balance is dead (kill -9), with orders decided and not confirmed")
+        self._show.killed(f"balance is dead (kill -9), with {len(pending)} orders under way")
         stuck = until(
             "the coordinator says what is stuck", lambda: self._stuck("balance"), _CRASH_TIMEOUT, 0
         )
-        self._show.terminal("trypact tx stuck", world.command("tx", "stuck"))
-        self._show.terminal(f"trypact tx explain {stuck}", world.command("tx", "explain", stuck))
+        self._run("tx", "stuck")
+        self._run("tx", "explain", stuck)
         self._sell_without_balance()
         started_at = time.monotonic()
         balance.start(world.environment())
         self._collect(pending)
         self._show.good(
-            f"balance is back: all {len(pending)} orders are confirmed"
-            f" {time.monotonic() - started_at:.1f} s after its start began"
+            f"balance is back: {len(pending)} orders are confirmed"
+            f" {time.monotonic() - started_at:.1f} s later"
         )
 
     def lose_the_coordinator(self) -> None:
         """Kill the coordinator when a decision is durable and nobody knows it."""
         self._show.scene(
             "The coordinator is killed between its decision and the first Confirm",
-            "The decision is in its journal and nowhere else; who comes back must carry it out.",
+            "The decision is in its journal only; who comes back must carry it out.",
         )
         world, coordinator = self._world, self._world.coordinator
         coordinator.stop()
@@ -135,19 +135,16 @@ class Demo:
         coordinator.start()
         self._collect(pending)
         self._show.good(
-            f"the coordinator is back: it resumed from its journal, all {len(pending)} orders are"
-            f" confirmed {time.monotonic() - started_at:.1f} s after its start began"
+            f"a new one resumed from the journal: {len(pending)} orders are confirmed"
+            f" {time.monotonic() - started_at:.1f} s later"
         )
-        order = pending[0][1].result()
-        self._show.terminal(
-            f"trypact tx explain {order.xid}", world.command("tx", "explain", order.xid)
-        )
+        self._run("tx", "show", self._first_decided(pending))
 
     def add_up(self) -> bool:
         """Wait until nothing is left to do, and count."""
         self._show.scene(
             "Everything adds up",
-            "Counted in the participants' own databases, and against what buyers were told.",
+            "Counted in the participants' databases and against what buyers were told.",
         )
         until(
             "nothing is left to do",
@@ -155,8 +152,9 @@ class Demo:
             _SETTLE_TIMEOUT,
             0,
         )
-        claims = proof.claims(self._world, self._answers)
-        self._show.proof(claims)
+        sections = proof.sections(self._world, self._answers)
+        self._show.proof(sections)
+        claims = [claim for section in sections for claim in section.claims]
         broken = sum(not claim.holds for claim in claims)
         if broken:
             self._show.killed(f"{broken} of {len(claims)} claims do not hold")
@@ -166,6 +164,11 @@ class Demo:
 
     # ------------------------------------------------------------ their steps
 
+    def _run(self, *words: str) -> None:
+        """Run a command of trypact's before everybody's eyes."""
+        output = self._world.command(*words, width=self._show.terminal_width)
+        self._show.terminal(" ".join(("trypact", *words)), output)
+
     def _sell_without_balance(self) -> None:
         request = orders.simple("unlucky-but-not-me", buyer=2)
         request.money_paid_cents = 0
@@ -174,8 +177,7 @@ class Demo:
         self._answers.add(request, order)
         milliseconds = (time.monotonic() - started_at) * 1000
         self._show.good(
-            f"meanwhile an order that needs no balance is confirmed in {milliseconds:.0f} ms:"
-            " the dead delay nobody else"
+            f"an order that needs no balance is confirmed in {milliseconds:.0f} ms meanwhile"
         )
 
     def _some(self, name: str) -> list[order_pb2.SubmitOrderRequest]:
@@ -191,6 +193,12 @@ class Demo:
     def _collect(self, pending: Pending) -> None:
         for request, future in pending:
             self._answers.add(request, future.result())
+
+    def _first_decided(self, pending: Pending) -> str:
+        """Return the transaction that was decided first: by the coordinator that died of it."""
+        xids = [future.result().xid for _, future in pending]
+        shown = self._world.transactions("show", *xids)
+        return str(min(shown, key=lambda row: row["decided_at"])["xid"])
 
     def _stuck(self, participant: str) -> str:
         """Return a transaction that waits for the participant and needs a human."""

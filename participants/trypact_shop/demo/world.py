@@ -1,6 +1,7 @@
 """The demo's processes and the way to them: a coordinator and six participants on SQLite."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -41,9 +42,15 @@ class World:
     Args:
         children: where they live.
         folder: for databases and logs.
+        database_of: the URL of a participant's database; "" for a file in the folder.
     """
 
-    def __init__(self, children: Children, folder: Path) -> None:
+    def __init__(
+        self,
+        children: Children,
+        folder: Path,
+        database_of: Callable[[str], str] = lambda name: "",
+    ) -> None:
         self.children = children
         self._folder = folder
         self._trypact = _find_trypact()
@@ -53,7 +60,7 @@ class World:
             name: f"127.0.0.1:{port}" for name, port in zip(ENDPOINTS, ports[1:], strict=True)
         }
         self.participants: dict[str, Child] = {
-            name: children.add_participant(name, self.server, endpoint)
+            name: children.add_participant(name, self.server, endpoint, database_of(name))
             for name, endpoint in self.endpoints.items()
         }
         self.channels: dict[str, grpc.Channel] = {}
@@ -111,7 +118,7 @@ class World:
 
     # ------------------------------------------------------------ the command line, as by hand
 
-    def command(self, *words: str) -> str:
+    def command(self, *words: str, width: int = 120) -> str:
         """Run `trypact WORDS` against the coordinator; return what it printed.
 
         Raises DemoFailed if it fails.
@@ -121,6 +128,7 @@ class World:
             capture_output=True,
             text=True,
             timeout=_COMMAND_TIMEOUT,
+            env=os.environ | {"COLUMNS": str(width)},
             check=False,
         )
         if done.returncode != 0:

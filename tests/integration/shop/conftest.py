@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from trypact_shop.demo.world import World
+from trypact_shop.launcher import Children
 
 from tests.integration.shop.desk import Desk
 from tests.integration.shop.desks import Setting
@@ -43,3 +45,23 @@ def desk_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     yield opens
     for desk in opened:
         desk.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """The whole shop: a coordinator and six participants, each a process with its database."""
+
+    def database_of(name: str) -> str:
+        if request.param == "sqlite":
+            return ""
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.create_database()
+
+    folder = tmp_path_factory.mktemp("shop")
+    with Children(folder) as children:
+        made = World(children, folder, database_of)
+        made.open()
+        yield made
+        made.close()
