@@ -67,6 +67,7 @@ def print_rows(
     wide: Sequence[Column] = (),
     id_of: Callable[[Any], str] = lambda row: str(row.xid),
     empty: str = "Nothing found.",
+    under: Callable[[Any], str] | None = None,
 ) -> None:
     """Print rows in the wanted format; an empty table says so on stderr.
 
@@ -78,6 +79,7 @@ def print_rows(
         wide: further columns of a wide table.
         id_of: names one.
         empty: what to say when there are none.
+        under: a further line below each row of a table, too long for a column.
     """
     if output is Format.JSON:
         print_json([view(row) for row in rows])
@@ -91,11 +93,31 @@ def print_rows(
         click.echo(empty, err=True)
     else:
         shown = [*columns, *wide] if output is Format.WIDE else columns
-        print_table([title for title, _ in shown], [[read(r) for _, read in shown] for r in rows])
+        titles = [title for title, _ in shown]
+        cells = [[read(row) for _, read in shown] for row in rows]
+        if under is None:
+            print_table(titles, cells)
+        else:
+            _print_table_with_lines_under(titles, cells, [under(row) for row in rows])
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table without lines; in a terminal its last column is folded to the width."""
+    print_rich(_table(titles, rows))
+
+
+def _print_table_with_lines_under(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], under: Sequence[str]
+) -> None:
+    """Print a table one line for each row, never folded, and a line below each."""
+    head, *lines = rich_lines(_table(titles, rows), width=_PIPE_WIDTH)
+    click.echo(head, color=True)
+    for line, below in zip(lines, under, strict=True):
+        click.echo(line, color=True)
+        click.echo(f"    {below}")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -104,21 +126,25 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for place, title in enumerate(titles):
         table.add_column(title, no_wrap=place != last, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style_of(cell)) for cell in row))
-    print_rich(table)
+        # No cell may break a line: what scripts cut by lines stays whole.
+        table.add_row(*(Text(" ".join(cell.split()), style_of(cell)) for cell in row))
+    return table
 
 
-def print_rich(*renderables: Any) -> None:
-    """Print rich text without the blanks that pad its lines."""
+def print_rich(renderable: Any) -> None:
+    """Print rich text: folded to a terminal's width, and never where it is piped."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    click.echo("\n".join(rich_lines(renderable, width)), color=True)
+
+
+def rich_lines(renderable: Any, width: int | None = None) -> list[str]:
+    """Return rich text as lines, without the blanks that pad them."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH)
+    console = Console(file=sys.stdout, highlight=False, width=width)
     with console.capture() as capture:
-        for renderable in renderables:
-            console.print(renderable)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=True)
+        console.print(renderable)
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def print_json(value: Any) -> None:
@@ -145,7 +171,7 @@ _STYLES = {
     "CONFIRMED": "green", "DELIVERED": "green", "TRIED": "green", "CANCELLED": "yellow",
     "REFUSED": "yellow", "SKIPPED": "magenta", "UNDELIVERED": "yellow", "STUCK": "bold red",
     "FROZEN": "bold red", "PAUSED": "magenta", "LIVE": "green", "LAPSED": "red", "OPEN": "red",
-    "SERVING": "green", "NOT_SERVING": "red",
+    "SERVING": "green", "NOT_SERVING": "red", "human": "bold red", "resume": "magenta",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from trypact_coordinator.cli.remote import (
     read_xids,
     remote_options,
 )
-from trypact_coordinator.durations import write_ms
+from trypact_coordinator.durations import briefly, write_ms
 
 _PAGE_SIZE = 500
 # Unfinished transactions that `tx stuck` looks through for those that wait.
@@ -144,20 +144,13 @@ def _print_summaries(output: Format, rows: list[Any], now: int) -> None:
         ("NAME", lambda row: row.name or "-"),
         ("STATE", mark),
         ("BEGAN", lambda row: ago(views.micros(row, "created_at"), now)),
-        ("WAITS FOR", lambda row: _waits_for(row) or "-"),
+        ("WAITS FOR", lambda row: views.awaited(row) or "-"),
     ]
     wide: list[Column] = [
         ("BRANCHES", lambda row: str(row.branches)),
         ("LABELS", lambda row: ", ".join(f"{k}={v}" for k, v in sorted(row.labels.items()))),
     ]
     print_rows(output, rows, views.summary_view, columns, wide, empty="No transactions found.")
-
-
-def _waits_for(row: Any) -> str:
-    if not row.HasField("waiting_for"):
-        return ""
-    branch = row.waiting_for
-    return f"{branch.action} ({branch.id})"
 
 
 # ---------------------------------------------------------------- stuck
@@ -178,26 +171,35 @@ def stuck(output: Format, server: str, timeout: int, limit: int) -> None:
     from trypact_coordinator.cli import views
 
     def since(row: Any) -> str:
-        if not row.HasField("waiting_for"):
-            return ago(views.micros(row, "created_at"), now)
-        return ago(views.micros(row.waiting_for, "failing_since"), now)
+        failing = views.micros(row.waiting_for, "failing_since")
+        return briefly(now - (failing or views.micros(row, "created_at")))
 
     columns: list[Column] = [
         ("XID", lambda row: row.xid),
         ("NEEDS", _needs),
-        ("STATE", lambda row: views.state_name(row.state)),
-        ("WAITS FOR", lambda row: _waits_for(row) or "-"),
+        ("WAITS FOR", lambda row: views.awaited(row) or "-"),
         ("SINCE", since),
         ("CALLS", lambda row: str(row.waiting_for.attempts or "-")),
         ("NEXT TRY", lambda row: ahead(views.micros(row.waiting_for, "next_attempt_at"), now)),
-        ("LAST ERROR", lambda row: row.waiting_for.reason or row.stuck_reason or "-"),
     ]
-    wide: list[Column] = [("NAME", lambda row: row.name)]
+    wide: list[Column] = [
+        ("STATE", lambda row: views.state_name(row.state)),
+        ("ACTION", lambda row: row.waiting_for.action or "-"),
+        ("NAME", lambda row: row.name or "-"),
+    ]
 
     def view(row: Any) -> dict[str, Any]:
         return views.summary_view(row) | {"needs_human": bool(row.stuck_reason)}
 
-    print_rows(output, rows, view, columns, wide, empty="Nothing is stuck, nothing waits.")
+    print_rows(
+        output,
+        rows,
+        view,
+        columns,
+        wide,
+        empty="Nothing is stuck, nothing waits.",
+        under=lambda row: row.waiting_for.reason or row.stuck_reason or "no error",
+    )
 
 
 def _waits(row: Any) -> bool:
@@ -208,8 +210,8 @@ def _waits(row: Any) -> bool:
 
 def _needs(row: Any) -> str:
     if row.stuck_reason:
-        return "FROZEN" if row.stuck_reason.startswith("frozen") else "STUCK a human"
-    return "PAUSED to resume" if row.paused else "time"
+        return "human"
+    return "resume" if row.paused else "time"
 
 
 def _urgency(row: Any) -> tuple[bool, int]:

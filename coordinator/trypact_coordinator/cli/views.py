@@ -67,6 +67,22 @@ def branch_view(branch: admin_pb2.BranchDetail) -> dict[str, Any]:
     }
 
 
+_OPERATIONS = {"TRYING": "Try", "CONFIRMING": "Confirm", "CANCELLING": "Cancel"}
+
+
+def awaited(tx: admin_pb2.TransactionSummary) -> str:
+    """Say whom a transaction waits for: `balance: Confirm of money`; "" if for nobody."""
+    if not tx.HasField("waiting_for"):
+        return ""
+    branch = tx.waiting_for
+    delivery = branch.kind in (
+        transaction_pb2.BRANCH_KIND_MESSAGE,
+        transaction_pb2.BRANCH_KIND_NOTICE,
+    )
+    operation = "Deliver" if delivery else _OPERATIONS.get(state_name(tx.state), "")
+    return f"{branch.action.partition('.')[0]}: {operation} of {branch.id}"
+
+
 def summary_view(tx: admin_pb2.TransactionSummary) -> dict[str, Any]:
     """Return one line of a listing."""
     return {

@@ -8,6 +8,7 @@ exactly once; what cannot be read as an answer is Unknown, with the reason in wo
 """
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -234,5 +235,13 @@ def _answer_of(task: asyncio.Task[Answer]) -> Answer:
     return Unknown(shorten(f"{type(error).__name__}: {error}", limits.REASON_BYTES_MAX))
 
 
+# gRPC's way of saying that nobody listens at an address.
+_CONNECTING = re.compile(
+    r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
+    r"(?:Failed to connect to remote host: )?"
+)
+
+
 def _error_text(error: grpc.aio.AioRpcError) -> str:
-    return shorten(f"{error.code().name}: {error.details()}", limits.REASON_BYTES_MAX)
+    details = _CONNECTING.sub(r"\g<where>: ", error.details() or "no details")
+    return shorten(f"{error.code().name}: {details}", limits.REASON_BYTES_MAX)
