@@ -174,13 +174,16 @@ def stuck(output: Format, server: str, timeout: int, limit: int) -> None:
         failing = views.micros(row.waiting_for, "failing_since")
         return briefly(now - (failing or views.micros(row, "created_at")))
 
+    def next_try(row: Any) -> str:
+        return ahead(views.micros(row.waiting_for, "next_attempt_at"), now).removeprefix("in ")
+
     columns: list[Column] = [
         ("XID", lambda row: row.xid),
         ("NEEDS", _needs),
         ("WAITS FOR", lambda row: views.awaited(row) or "-"),
         ("SINCE", since),
         ("CALLS", lambda row: str(row.waiting_for.attempts or "-")),
-        ("NEXT TRY", lambda row: ahead(views.micros(row.waiting_for, "next_attempt_at"), now)),
+        ("NEXT", next_try),
     ]
     wide: list[Column] = [
         ("STATE", lambda row: views.state_name(row.state)),

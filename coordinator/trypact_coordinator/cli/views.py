@@ -71,7 +71,7 @@ _OPERATIONS = {"TRYING": "Try", "CONFIRMING": "Confirm", "CANCELLING": "Cancel"}
 
 
 def awaited(tx: admin_pb2.TransactionSummary) -> str:
-    """Say whom a transaction waits for: `balance: Confirm of money`; "" if for nobody."""
+    """Say whom a transaction waits for: `balance: Confirm money`; "" if for nobody."""
     if not tx.HasField("waiting_for"):
         return ""
     branch = tx.waiting_for
@@ -80,7 +80,7 @@ def awaited(tx: admin_pb2.TransactionSummary) -> str:
         transaction_pb2.BRANCH_KIND_NOTICE,
     )
     operation = "Deliver" if delivery else _OPERATIONS.get(state_name(tx.state), "")
-    return f"{branch.action.partition('.')[0]}: {operation} of {branch.id}"
+    return f"{branch.action.partition('.')[0]}: {operation} {branch.id}"
 
 
 def summary_view(tx: admin_pb2.TransactionSummary) -> dict[str, Any]:
