@@ -26,6 +26,7 @@ from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
 
 # What one statement carries at most; a larger batch is cut up.
 _STATEMENT_BYTES_MAX = 8 * 1024 * 1024
+_UNFLUSHED_BATCHES_MAX = 64
 
 _DIALECT = Dialect(
     parameter="%({})s",
@@ -58,10 +59,14 @@ class PostgresJournal(SqlReads):
         self._session = OwningSession(url)
         self._readers = Readers(url)
         self._writing = asyncio.Lock()
+        # Lazy batches that no commit since has forced to disk. Nobody waits for these, so their
+        # commits do not wait for the disk; a server that crashes may forget the latest of them.
+        self._unflushed: list[Sequence[Row]] = []
 
     async def open(self, owner: str) -> Term:
         """See Journal."""
         term = await self._session.open(owner)
+        self._unflushed.clear()
         self._readers = Readers(self._url)
         return term
 
@@ -83,12 +88,15 @@ class PostgresJournal(SqlReads):
             except (ValueError, OverflowError) as error:
                 _log_rejected(write.record.transaction.xid, error)
         rows.sort(key=lambda row: row.xid)
-        lazy = not any(write.record.forced for write in batch)
+        lazy = len(self._unflushed) < _UNFLUSHED_BATCHES_MAX and not any(
+            write.record.forced for write in batch
+        )
         at = 0
         async with self._writing:
             for part in _parts(rows):
                 at = await self._write(part, verdicts, lazy=lazy)
             if not rows:
+                await self._ready()
                 at = (await self._session.run(SQL["now"], {}))[0][0]
         return Appended(
             tuple(
@@ -100,7 +108,7 @@ class PostgresJournal(SqlReads):
     async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
         """Write rows and note their verdicts; return the database's time."""
         try:
-            batch, applied, at = (await self._statement(rows, lazy=lazy))[0]
+            batch, applied, at = (await self._twice(self._parameters(rows, lazy=lazy)))[0]
         except RecordAtFault as error:
             if len(rows) == 1:
                 _log_rejected(rows[0].xid, error)
@@ -110,12 +118,42 @@ class PostgresJournal(SqlReads):
             return await self._write(rows[half:], verdicts, lazy=lazy)
         if batch is None:
             raise OwnershipLost
-        self._session.batch = batch
+        if lazy:
+            self._unflushed.append(rows)
+        else:
+            # A commit that was flushed took everything before it along.
+            self._unflushed.clear()
+            self._session.batch = batch
         if applied == len(rows):
             verdicts.update({row.xid: Verdict.APPLIED for row in rows})
         else:
             verdicts.update(await self._own_writes(rows))
         return int(at)
+
+    async def _twice(self, parameters: dict[str, Any]) -> Sequence[Any]:
+        """Send a batch, and once more if the connection was lost: the reply may have been too."""
+        try:
+            await self._ready()
+            return await self._session.run(SQL["append"], parameters)
+        except JournalUnavailable as error:
+            log.warning("journal write interrupted; writing it again", error=str(error))
+        await self._ready()
+        return await self._session.run(SQL["append"], parameters)
+
+    async def _ready(self) -> None:
+        """Make sure of the connection, and of what a crashed server may have forgotten."""
+        if await self._session.ready():
+            for rows in self._unflushed:
+                await self._session.run(SQL["append"], self._parameters(rows, lazy=False))
+            self._unflushed.clear()
+
+    def _parameters(self, rows: Sequence[Row], *, lazy: bool) -> dict[str, Any]:
+        return {
+            "term_epoch": self._session.epoch,
+            "synchronous_commit": "off" if lazy else "on",
+            **_begun([row for row in rows if row.begins]),
+            **_next([row for row in rows if not row.begins]),
+        }
 
     async def _own_writes(self, rows: Sequence[Row]) -> dict[str, Verdict]:
         """Return the verdict of each row by what the journal holds now."""
@@ -128,21 +166,6 @@ class PostgresJournal(SqlReads):
             else Verdict.CONFLICT
             for row in rows
         }
-
-    async def _statement(self, rows: Sequence[Row], *, lazy: bool) -> Sequence[Any]:
-        """Send a batch, and once more if the connection was lost: the reply may have been too."""
-        parameters = {
-            "term_epoch": self._session.epoch,
-            # Nobody waits for lazy records, and the next commit that is forced takes them along.
-            "synchronous_commit": "off" if lazy else "on",
-            **_begun([row for row in rows if row.begins]),
-            **_next([row for row in rows if not row.begins]),
-        }
-        try:
-            return await self._session.run(SQL["append"], parameters)
-        except JournalUnavailable as error:
-            log.warning("journal write interrupted; writing it again", error=str(error))
-        return await self._session.run(SQL["append"], parameters)
 
     async def prune(self, finished_before: int, limit: int) -> int:
         """See Journal."""
@@ -170,6 +193,7 @@ class PostgresJournal(SqlReads):
 
     async def _owned(self, query: str, parameters: dict[str, Any]) -> Sequence[Any]:
         async with self._writing:
+            await self._ready()
             try:
                 return await self._session.run(
                     SQL[query], {"term_epoch": self._session.epoch, **parameters}

@@ -113,7 +113,7 @@ class OwningSession:
         self._owner = ""
         self._incarnation = ""
         self.epoch = 0
-        # The number of the latest batch that was acknowledged.
+        # The number of the latest batch that is known to be on disk.
         self.batch = 0
 
     async def open(self, owner: str) -> Term:
@@ -142,16 +142,26 @@ class OwningSession:
                     await run(connection, SQL["disown"])
             await connection.close()
 
-    async def run(self, query: bytes, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run one statement as the owner.
+    async def ready(self) -> bool:
+        """Make sure of the connection; return whether it had been lost.
 
-        Raises RecordAtFault; OwnershipLost when a newer term is found; JournalUnavailable.
+        Raises OwnershipLost when a newer term is found, JournalUnavailable.
         """
         if self._closed:
             raise JournalUnavailable("the journal is closed")
+        if self._connection is not None and not self._connection.closed:
+            return False
+        await self._return()
+        return True
+
+    async def run(self, query: bytes, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Run one statement as the owner, after `ready`.
+
+        Raises RecordAtFault, JournalUnavailable.
+        """
         connection = self._connection
-        if connection is None or connection.closed:
-            connection = await self._return()
+        if connection is None:
+            raise JournalUnavailable("the journal is closed")
         try:
             return await run(connection, query, parameters)
         except asyncio.CancelledError:
@@ -164,7 +174,7 @@ class OwningSession:
         self._sessions += await run(connection, SQL["session"])
         return connection
 
-    async def _return(self) -> AsyncConnection[Row]:
+    async def _return(self) -> None:
         """Take up the same term in a new session. Raises OwnershipLost if another began."""
         connection = await self._connect()
         try:
@@ -193,7 +203,6 @@ class OwningSession:
             raise
         del self._sessions[:-1]
         log.info("journal connection restored", epoch=self.epoch)
-        return connection
 
 
 async def own(connection: AsyncConnection[Row]) -> bool:
