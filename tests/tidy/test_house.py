@@ -51,6 +51,22 @@ def test_the_layers_hold() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_the_layers_know_every_module_of_the_sdk() -> None:
+    """The coordinator may use the stubs only; a module nobody listed would be allowed."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    (forbidden,) = (
+        set(contract["forbidden_modules"])
+        for contract in tool["importlinter"]["contracts"]
+        if contract["name"].endswith("only the generated stubs")
+    )
+    inside = (ROOT / PACKAGES["trypact"]).iterdir()
+    modules = {
+        path.stem for path in inside if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+
+    assert forbidden == {f"trypact.{name}" for name in modules - {"__init__", "v1"}}
+
+
 def test_top_level_folders_are_no_packages() -> None:
     """`proto/__init__.py` would shadow another package, and so on."""
     wrong = [path for path in files() if path.count("/") == 1 and path.endswith("__init__.py")]
