@@ -25,8 +25,10 @@ from trypact_coordinator.text import shorten
 
 DOMAIN = "trypact"
 DETAILS_KEY = "grpc-status-details-bin"
-# Statuses travel in HTTP/2 trailers, which gRPC bounds at 8 KiB.
+# Statuses travel in HTTP/2 trailers, which gRPC bounds at 8 KiB, the message twice: escaped, where
+# a byte may become three, and in the details.
 MESSAGE_BYTES_MAX = 1024
+FIELD_BYTES_MAX = 256
 
 # Generic for the type checker only.
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -48,8 +50,8 @@ def status_of(error: CoordinatorError) -> status_pb2.Status:
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=shorten(error.field, MESSAGE_BYTES_MAX),
-            description=message,
+            field=shorten(error.field, FIELD_BYTES_MAX),
+            description=shorten(error.why, FIELD_BYTES_MAX),
         )
         _add(status, error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, Overloaded):

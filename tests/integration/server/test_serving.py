@@ -226,9 +226,10 @@ async def test_an_overload_says_when_to_ask_again(
     assert errors[0].retry_after_ms == 250
 
 
-async def test_a_long_message_is_cut_to_fit_the_trailers(house: House) -> None:
+@pytest.mark.parametrize("character", ["n", "é", "漢", "%"])
+async def test_a_long_message_is_cut_to_fit_the_trailers(house: House, character: str) -> None:
     with refused("INVALID_ARGUMENT", "INVALID_ARGUMENT") as errors:
-        await house.execute(branch(after=["n" * 50_000]))
+        await house.execute(branch(after=[character * 50_000]))
 
     assert len(errors[0].message.encode()) <= 1024
     assert errors[0].fields == ["branches[0].after"]
