@@ -14,14 +14,15 @@ from trypact.fence.contract import Fence
 from trypact.fence.rules import Status
 
 if TYPE_CHECKING:
-    from trypact.fence.sql import SqlAlchemyFence, fence_table
+    from trypact.fence.sql import SqlAlchemyFence
     from trypact.fence.sqlite import sqlite_engine
+    from trypact.fence.statements import fence_table
 
 __all__ = ["Fence", "SqlAlchemyFence", "Status", "fence_table", "sqlite_engine"]
 
 _LAZY = {
     "SqlAlchemyFence": "trypact.fence.sql",
-    "fence_table": "trypact.fence.sql",
+    "fence_table": "trypact.fence.statements",
     "sqlite_engine": "trypact.fence.sqlite",
 }
 

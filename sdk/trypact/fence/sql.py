@@ -6,22 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    Connection,
-    Engine,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    delete,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, MetaData, Table
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -31,6 +16,7 @@ from trypact.errors import FenceUnavailable, NotPending, ParticipantError, Refus
 from trypact.fence import rules
 from trypact.fence.rules import Row, Status
 from trypact.fence.sqlite import begin_immediate
+from trypact.fence.statements import INSERTS, Statements, at, fence_table
 from trypact.kinds import Operation
 from trypact.limits import shortened
 from trypact.payload import encode
@@ -45,32 +31,6 @@ RETRY_SPREAD_S = 0.02
 
 # PostgreSQL: serialization_failure, deadlock_detected.
 _GIVEN_UP = frozenset({"40001", "40P01"})
-_INSERTS: dict[str, Callable[[Table], Any]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
-
-
-def fence_table(metadata: MetaData, name: str = "trypact_fence") -> Table:
-    """Return the fence's table on a service's own MetaData, so that its migrations create it."""
-    listed = ", ".join(f"'{status}'" for status in Status)
-    return Table(
-        name,
-        metadata,
-        Column("xid", String(128), primary_key=True),
-        Column("branch_id", String(64), primary_key=True),
-        Column("action", String(129), nullable=False),
-        Column("kind", String(8), nullable=False),
-        Column("status", String(16), nullable=False),
-        Column("result", LargeBinary, nullable=False),
-        Column("reason", Text, nullable=False),
-        # Microseconds since 1970-01-01T00:00Z, on this service's clock.
-        Column("created_at", BigInteger, nullable=False),
-        Column("updated_at", BigInteger, nullable=False),
-        # The last Try's; a Try that arrives later is not run. 0 for a row without one.
-        Column("not_after", BigInteger, nullable=False),
-        CheckConstraint(f"status IN ({listed})", name=f"{name}_status"),
-    )
 
 
 class SqlAlchemyFence:
@@ -93,17 +53,17 @@ class SqlAlchemyFence:
         now: Callable[[], int] = now_us,
     ) -> None:
         dialect = engine.dialect.name
-        if dialect not in _INSERTS:
+        if dialect not in INSERTS:
             raise ValueError(f"{dialect}: no fence for this database yet; use SQLite or PostgreSQL")
         if engine.dialect.is_async:
             raise ValueError("the fence takes a synchronous engine, from `create_engine`")
         self._engine = engine
         self._is_sqlite = dialect == "sqlite"
-        self._insert = _INSERTS[dialect]
         self._now = now
         # Never set: what is waited for is the time-out, out of step with the other transaction.
         self._pause = threading.Event()
         self.table = fence_table(MetaData()) if table is None else table
+        self._sql = Statements(self.table, dialect)
 
     def create_tables(self) -> None:
         """Create the fence's table unless it exists."""
@@ -180,24 +140,25 @@ class SqlAlchemyFence:
             with connection.begin_nested():
                 result = handler(connection)
         except Refuse as refusal:
-            self._write(connection, call, Status.REFUSED, reason=refusal.reason)
+            self._write(
+                connection, at(call.xid, call.branch_id), Status.REFUSED, reason=refusal.reason
+            )
             return Refused(refusal.reason)
         return self._done(connection, call, result)
 
     def _done(
         self, connection: Connection, call: FencedCall, result: "bytes | PendingType"
     ) -> Answer:
+        key = at(call.xid, call.branch_id)
         if result is PENDING:
-            self._write(connection, call, rules.PENDING[call.operation])
+            self._write(connection, key, rules.PENDING[call.operation])
             return Pending()
-        status = rules.DONE[call.operation]
-        if call.operation in rules.WITH_RESULT:
-            if result:
-                self._write(connection, call, status, result=result)
-            # Without a result the row says it all since it was inserted.
-            return Ok(result)
-        self._write(connection, call, status)
-        return Ok()
+        kept = result if call.operation in rules.WITH_RESULT else b""
+        inserted = call.operation in (Operation.TRY, Operation.DELIVER)
+        if kept or not inserted:
+            # Without a result an inserted row says it all already.
+            self._write(connection, key, rules.DONE[call.operation], result=kept)
+        return Ok(kept)
 
     # ------------------------------------------------------------ PENDING
 
@@ -225,71 +186,50 @@ class SqlAlchemyFence:
         Returns the operation that is complete. Raises NotPending if there is none, above all when
         the branch was cancelled meanwhile: then undo the local transaction.
         """
-        columns, at_key = self.table.c, self._at(xid, branch_id)
+        key, now = at(xid, branch_id), self._now()
         # A write first: it takes the row's lock, and on SQLite the database's.
-        touched = connection.execute(
-            update(self.table)
-            .where(*at_key, columns.status.in_(list(rules.OPERATION_OF_PENDING)))
-            .values(updated_at=self._now())
-        )
-        stored = connection.execute(select(columns.status).where(*at_key)).scalar()
+        touched = connection.execute(self._sql.touch_pending, {**key, "updated_at": now})
+        stored = connection.execute(self._sql.status, key).scalar()
         if touched.rowcount != 1:
             raise NotPending(
                 f"branch {branch_id!r} of transaction {xid} is {stored or 'unknown here'}, "
                 "not pending"
             )
         operation = rules.OPERATION_OF_PENDING[Status(str(stored))]
-        if refused is not None and operation is Operation.DELIVER:
-            # Nothing of it may stay, so that the next delivery runs again.
-            connection.execute(delete(self.table).where(*at_key))
-            return operation
-        values: dict[str, Any]
         if refused is None:
-            values = {"status": str(rules.DONE[operation])}
-            if operation in rules.WITH_RESULT:
-                values["result"] = encode(ok)
+            result = encode(ok) if operation in rules.WITH_RESULT else b""
+            self._write(connection, key, rules.DONE[operation], result=result)
         elif operation is Operation.TRY:
-            values = {"status": str(Status.REFUSED), "reason": shortened(refused)}
+            self._write(connection, key, Status.REFUSED, reason=shortened(refused))
+        elif operation is Operation.DELIVER:
+            # Nothing of it may stay, so that the next delivery runs again.
+            connection.execute(self._sql.remove, key)
         else:
             # A Confirm or Cancel is asked for again, and then it runs again.
-            values = {"status": str(Status.TRIED)}
-        connection.execute(update(self.table).where(*at_key).values(values))
+            self._write(connection, key, Status.TRIED)
         return operation
 
     # ------------------------------------------------------------ SQL
 
-    def _at(self, xid: str, branch_id: str) -> tuple[Any, Any]:
-        return self.table.c.xid == xid, self.table.c.branch_id == branch_id
-
     def _put(self, connection: Connection, call: FencedCall) -> bool:
         """Insert the row as it is once the operation has run; False if there is one."""
         now = self._now()
-        inserted = connection.execute(
-            self._insert(self.table)
-            .values(
-                xid=call.xid,
-                branch_id=call.branch_id,
-                action=call.action,
-                kind=str(call.kind),
-                status=str(rules.DONE[call.operation]),
-                result=b"",
-                reason="",
-                created_at=now,
-                updated_at=now,
-                not_after=call.not_after_us,
-            )
-            .on_conflict_do_nothing()
-            .returning(self.table.c.xid)
-        )
-        return inserted.first() is not None
+        values = {
+            "xid": call.xid,
+            "branch_id": call.branch_id,
+            "action": call.action,
+            "kind": str(call.kind),
+            "status": str(rules.DONE[call.operation]),
+            "result": b"",
+            "reason": "",
+            "created_at": now,
+            "updated_at": now,
+            "not_after": call.not_after_us,
+        }
+        return connection.execute(self._sql.put, values).first() is not None
 
     def _row(self, connection: Connection, call: FencedCall) -> Row | None:
-        columns = self.table.c
-        found = connection.execute(
-            select(columns.action, columns.kind, columns.status, columns.result, columns.reason)
-            .where(*self._at(call.xid, call.branch_id))
-            .with_for_update()
-        ).first()
+        found = connection.execute(self._sql.row, at(call.xid, call.branch_id)).first()
         if found is None:
             return None
         return Row(found.action, found.kind, Status(found.status), found.result, found.reason)
@@ -297,19 +237,18 @@ class SqlAlchemyFence:
     def _write(
         self,
         connection: Connection,
-        call: FencedCall,
+        key: dict[str, str],
         status: Status,
         result: bytes = b"",
         reason: str = "",
     ) -> None:
-        values: dict[str, Any] = {"status": str(status), "updated_at": self._now()}
+        values: dict[str, Any] = {**key, "status": str(status), "updated_at": self._now()}
         if result:
-            values["result"] = result
-        if reason:
-            values["reason"] = reason
-        connection.execute(
-            update(self.table).where(*self._at(call.xid, call.branch_id)).values(values)
-        )
+            connection.execute(self._sql.change_with_result, {**values, "result": result})
+        elif reason:
+            connection.execute(self._sql.change_with_reason, {**values, "reason": reason})
+        else:
+            connection.execute(self._sql.change, values)
 
 
 def _given_up(error: Exception) -> bool:
