@@ -130,6 +130,17 @@ async def test_until_it_is_open_it_refuses_and_is_not_serving() -> None:
     await server.stop(0)
 
 
+async def test_who_waits_at_a_stop_is_told_to_ask_again(house: House) -> None:
+    await house.begin()
+    waiting = asyncio.ensure_future(house.transactions.Wait(initiator_pb2.WaitRequest(xid="x")))
+    await house.transactions.Get(initiator_pb2.GetRequest(xid="x"))
+
+    await house.coordinator.stop(0)
+
+    with refused("UNAVAILABLE", "SHUTTING_DOWN"):
+        await waiting
+
+
 async def test_what_was_in_flight_at_a_stop_goes_on_with_the_next_start() -> None:
     journal = MemoryJournal()
     async with ScriptedParticipant() as participant:
