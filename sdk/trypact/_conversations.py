@@ -1,6 +1,7 @@
 """What an initiator says to the coordinator, without I/O: all of the client but its faces."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -53,16 +54,23 @@ def begin_of(
     nonce: str = "",
 ) -> initiator_pb2.Begin:
     """Describe a transaction; chooses the xid if there is none. Raises InvalidRequest."""
-    if timeout is not None and timeout < 0.001:
+    if timeout is not None and not 0.001 <= timeout < math.inf:
         raise errors.InvalidRequest(f"timeout: is {timeout} s; allowed: at least 0.001")
-    return initiator_pb2.Begin(
-        xid=new_xid() if xid is None else xid,
-        name=name,
-        timeout_ms=round((timeout or 0) * 1000),
-        labels=labels or {},
-        trace_parent=trace_parent,
-        nonce=nonce,
-    )
+    for key, value in (labels or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise errors.InvalidRequest(f"labels: {key!r}: {value!r}; allowed: strings")
+    try:
+        return initiator_pb2.Begin(
+            xid=new_xid() if xid is None else xid,
+            name=name,
+            timeout_ms=round((timeout or 0) * 1000),
+            labels=labels or {},
+            trace_parent=trace_parent,
+            nonce=nonce,
+        )
+    except (TypeError, ValueError) as error:
+        # No text at all, or none that UTF-8 can say.
+        raise errors.InvalidRequest(f"xid {xid!r}, name {name!r}: {error}") from None
 
 
 def concluded(outcome: Outcome) -> Outcome:
@@ -194,7 +202,11 @@ class OpenTransaction:
         on: On | str = On.CONFIRM,
         delay: float = 0.0,
     ) -> str:
-        """Deliver a message with the decision; returns its branch id. See `trypact.message`."""
+        """Deliver a message with the decision; returns its branch id. See `trypact.message`.
+
+        What is `on="cancel"` or `on="any"` travels with the rollback of the block; where a refusal
+        or the deadline decides before that, the coordinator has never heard of it.
+        """
         return self._collect(message(action, payload, id=id, after=list(after), on=on, delay=delay))
 
     def notice(
@@ -207,7 +219,7 @@ class OpenTransaction:
         on: On | str = On.CONFIRM,
         delay: float = 0.0,
     ) -> str:
-        """Deliver a notice with the decision; returns its branch id. See `trypact.notice`."""
+        """Deliver a notice with the decision; returns its branch id. See `message`."""
         return self._collect(notice(action, payload, id=id, after=list(after), on=on, delay=delay))
 
     def _collect(self, branch: Branch) -> str:

@@ -7,6 +7,7 @@
 ]
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,6 +127,8 @@ def branch_of(
     """Return a branch of that kind; the builders above say what each argument means."""
     if isinstance(after, str):
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
+    if not 0 <= delay < math.inf:
+        raise InvalidRequest(f"delay: is {delay} s; allowed: at least 0")
     try:
         data = encode(payload)
     except PayloadError as error:
@@ -181,13 +184,17 @@ def _free_id(action: str, used: set[str]) -> str:
 
 
 def to_wire(branch: Branch) -> transaction_pb2.Branch:
-    """Return the branch as it travels."""
-    return transaction_pb2.Branch(
-        id=branch.id,
-        kind=branch.kind.wire,
-        action=branch.action,
-        payload=branch.payload,
-        after=branch.after,
-        on=branch.on.wire if branch.is_delivery else transaction_pb2.DELIVER_ON_UNSPECIFIED,
-        delay_ms=branch.delay_ms,
-    )
+    """Return the branch as it travels. Raises InvalidRequest."""
+    try:
+        return transaction_pb2.Branch(
+            id=branch.id,
+            kind=branch.kind.wire,
+            action=branch.action,
+            payload=branch.payload,
+            after=branch.after,
+            on=branch.on.wire if branch.is_delivery else transaction_pb2.DELIVER_ON_UNSPECIFIED,
+            delay_ms=branch.delay_ms,
+        )
+    except (TypeError, ValueError) as error:
+        # No text at all, or none that UTF-8 can say.
+        raise InvalidRequest(f"branch {branch.id!r} of {branch.action!r}: {error}") from None

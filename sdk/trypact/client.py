@@ -211,6 +211,13 @@ class Client:
             return await call(send.request, timeout=send.timeout)
         except grpc.aio.AioRpcError as error:
             return failed(error)
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            # What a call says when another task closes its channel. A task that is cancelled
+            # itself stays cancelled.
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            return Failure("CANCELLED", "the client was closed")
 
     def _connect(self, rpc: Rpc[Any]) -> Any:
         if self._closed and not self._endings:

@@ -245,6 +245,17 @@ async def test_a_participant_is_no_coordinator(world: World) -> None:
             await client.get("17")
 
 
+async def test_closing_a_client_ends_what_others_are_asking(world: World) -> None:
+    client = trypact.Client(world.endpoint, patience=60.0)
+    branches = [tcc("bank.freeze", freeze(30, hold=True))]
+    asked = asyncio.create_task(client.execute("order", branches, xid="17"))
+    await asyncio.to_thread(world.bank.holding.wait, 10)
+    await client.close()
+
+    with pytest.raises(trypact.OutcomeUnknown, match="the client was closed"):
+        await asked
+
+
 async def test_a_closed_client_says_so(client: trypact.Client) -> None:
     await client.close()
 

@@ -79,3 +79,14 @@ def test_a_payload_that_cannot_be_written_names_field_and_action() -> None:
 def test_after_is_a_list_of_ids_and_no_string() -> None:
     with pytest.raises(InvalidRequest, match="after: 'stock' is one string"):
         tcc("a.b", after="stock")
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan")])
+def test_a_delay_that_is_none_is_refused(delay: float) -> None:
+    with pytest.raises(InvalidRequest, match="delay: is"):
+        notice("a.b", delay=delay)
+
+
+def test_a_branch_that_cannot_travel_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(InvalidRequest, match="surrogates not allowed"):
+        to_wire(tcc("a.b", id="\ud800"))

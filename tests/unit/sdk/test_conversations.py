@@ -270,7 +270,7 @@ def test_an_outcome_of_a_newer_coordinator_is_named() -> None:
         script.drive(conversations.get(script.exchange(), "17"))
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 0.0001])
+@pytest.mark.parametrize("timeout", [0, -1, 0.0001, float("inf"), float("nan")])
 def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
     with pytest.raises(errors.InvalidRequest, match="timeout"):
         conversations.begin_of("order", None, timeout, None, "")
@@ -286,3 +286,21 @@ def test_a_report_is_ok_or_refused_but_not_both() -> None:
 
     with pytest.raises(errors.InvalidRequest, match="both are given"):
         script.drive(conversations.report(script.exchange(), "17", "b", "try", ok=1, refused="no"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"labels": {"order": 17}}, "labels: 'order': 17; allowed: strings"),
+        ({"xid": "a\ud800"}, "surrogates not allowed"),
+        ({"xid": 17}, "xid 17"),
+        ({"timeout": 1e30}, "out of range"),
+    ],
+)
+def test_what_cannot_travel_is_refused_before_it_is_sent(fields: dict[str, Any], said: str) -> None:
+    full: dict[str, Any] = {
+        "name": "order", "xid": None, "timeout": None, "labels": None, "trace_parent": "", **fields
+    }  # fmt: skip
+
+    with pytest.raises(errors.InvalidRequest, match=said):
+        conversations.begin_of(**full)
