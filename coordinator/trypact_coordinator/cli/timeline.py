@@ -106,6 +106,29 @@ def _print_timeline(tx: Any) -> None:
     print_rich(table)
 
 
+_LEFT_TO_DO = frozenset({"REGISTERED", "TRYING", "TRIED", "CONFIRMING", "CANCELLING", "DELIVERING"})
+
+
+def print_new_entries(tx: Any, seen: int) -> int:
+    """Print the timeline's entries from number `seen` on; return how many there are now."""
+    from rich.text import Text
+
+    began = views.micros(tx.summary, "created_at")
+    # A timeline that outgrew its limit lost some of its middle, and is shorter than before.
+    for entry in tx.timeline[min(seen, len(tx.timeline)) :]:
+        line = Text(f"{_offset(views.micros(entry, 'at') - began):>9}  ")
+        line.append(f"{entry.event:<15}", _event_style(entry.event))
+        line.append(f"  {entry.branch_id}  {entry.detail}")
+        print_rich(line)
+    return len(tx.timeline)
+
+
+def is_over(tx: Any) -> bool:
+    """Whether a transaction is final and all its deliveries are done."""
+    states = {views.branch_state_name(branch.state) for branch in tx.branches}
+    return tx.summary.HasField("finished_at") and not states & _LEFT_TO_DO
+
+
 def _offset(at: int) -> str:
     if at < 1_000_000:
         return f"+{at / 1_000:.1f}ms"

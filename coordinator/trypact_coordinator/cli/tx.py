@@ -222,7 +222,7 @@ def _urgency(row: Any) -> tuple[bool, int]:
     return not row.stuck_reason, int(since)
 
 
-# ---------------------------------------------------------------- show, explain
+# ---------------------------------------------------------------- show, explain, watch
 
 
 @tx.command()
@@ -281,3 +281,35 @@ def _show_each(remote: Remote, xids: tuple[str, ...]) -> tuple[list[Any], Callab
         except Failure as failure:
             failures.append(failure)
     return answers, lambda: conclude(failures, len(wanted), "shown")
+
+
+@tx.command()
+@click.argument("xid")
+@click.option(
+    "--every",
+    type=duration_ms,
+    default="500ms",
+    metavar="DURATION",
+    help="How often to look. [default 500ms]",
+)
+@remote_options
+def watch(xid: str, every: int, server: str, timeout: int) -> None:
+    """Print a transaction's timeline as it grows, until nothing is left to do."""
+    from threading import Event
+
+    from trypact.v1 import admin_pb2
+
+    from trypact_coordinator.cli.timeline import is_over, print_new_entries
+
+    request = admin_pb2.ShowTransactionRequest(xid=xid)
+    never, seen = Event(), 0
+    with connected(server, timeout) as remote:
+        admin = remote.admin()
+        while True:
+            answer = remote.call(
+                admin.ShowTransaction, request, f"transaction {xid} could not be watched"
+            )
+            seen = print_new_entries(answer.transaction, seen)
+            if is_over(answer.transaction):
+                return
+            never.wait(every / 1_000)

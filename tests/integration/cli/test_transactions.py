@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 import pytest_asyncio
+from trypact.v1 import initiator_pb2
 
 from tests.integration.cli.process import run, start
 from tests.integration.server.house import MESSAGE, NOTICE, House, branch, keep_house
@@ -132,6 +133,23 @@ async def test_pausing_and_resuming(house: House) -> None:
     assert (await run("tx", "resume", "i", "--reason", "seen", server=server)).code == 0
     none = await run("tx", "list", "--paused", server=server)
     assert (none.code, none.out, none.err) == (0, "", "No transactions found.\n")
+
+
+async def test_a_transaction_is_watched_until_nothing_is_left_to_do(house: House) -> None:
+    await house.begin("w")
+    watching = await start("tx", "watch", "w", "--every", "5ms", server=house.server.address)
+    assert watching.stdout is not None
+    assert b"begun" in await watching.stdout.readline()
+
+    await house.try_(branch("stock"), "w")
+    commit = initiator_pb2.CommitRequest(xid="w", deliveries=[branch("points", MESSAGE)])
+    await house.transactions.Commit(commit)
+
+    out, err = await watching.communicate()
+    assert (watching.returncode, err) == (0, b"")
+    events = [b" ".join(line.split()[1:3]) for line in out.splitlines()]
+    assert b"decided confirm" in events
+    assert events[-1] == b"deliver ok"
 
 
 async def test_participants_are_listed_and_pinged(house: House) -> None:
