@@ -351,8 +351,8 @@ class Coordinator:
 
     async def _open(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> None:
         """Begin a transaction unless its xid is known already."""
-        outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         try:
+            outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
             self._require_running()
             if len(self._driver) >= self._settings.transactions_in_memory_max:
                 raise Overloaded

@@ -342,7 +342,10 @@ class Driver:
 
     def _take_up(self, slot: Slot, transaction: Transaction) -> None:
         slot.tx = transaction
-        if transaction.epoch != self.epoch or any(b.in_flight for b in transaction.branches):
+        # What it did without a record since (a Try sent, a report taken) is not in the journal, so
+        # an undecided one is doubted as a new term would.
+        calls_out = any(branch.in_flight for branch in transaction.branches)
+        if transaction.epoch != self.epoch or calls_out or not transaction.decided:
             self._feed(slot, Resumed(self.epoch), None)
         else:
             self._feed(slot, TimePassed(), None)

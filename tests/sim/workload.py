@@ -1,0 +1,77 @@
+"""What the initiators of a run ask for: transactions of all kinds, drawn from the seed."""
+
+import random
+from typing import NamedTuple
+
+from trypact_coordinator.core.admission import fingerprint
+from trypact_coordinator.core.outcome import Reply
+from trypact_coordinator.core.transaction import BranchSpec, Kind, On, Spec
+
+from tests.sim.participants import plan
+
+SITES = ("inventory", "balance", "member")
+
+
+class Job(NamedTuple):
+    """One transaction that a client wants."""
+
+    spec: Spec
+    branches: tuple[BranchSpec, ...]
+    # Interactive only: what joins with Commit, and how it ends.
+    deliveries: tuple[BranchSpec, ...]
+    ending: str
+    until: Reply
+    starts_us: int
+    # Faults after which the client vanishes.
+    patience: int
+
+
+def draw_jobs(rng: random.Random, count: int, busy_us: int) -> list[Job]:
+    """Draw the jobs of one run."""
+    return [_draw_job(rng, f"x{n}", busy_us) for n in range(count)]
+
+
+def _draw_job(rng: random.Random, xid: str, busy_us: int) -> Job:
+    interactive = rng.random() < 0.35
+    branches: list[BranchSpec] = []
+    for n in range(rng.randint(1, 4)):
+        kind = rng.choice((Kind.TCC, Kind.TCC, Kind.SAGA, Kind.SAGA, Kind.MESSAGE, Kind.NOTICE))
+        branches.append(_draw_branch(rng, f"b{n}", kind, branches))
+    tried = tuple(b for b in branches if not b.is_delivery) if interactive else tuple(branches)
+    late = tuple(b for b in branches if b.is_delivery) if interactive else ()
+    timeout_ms = rng.choice((50, 300, 2_000, 10_000))
+    name = "order.submit"
+    spec = Spec(
+        xid=xid,
+        name=name,
+        timeout_ms=timeout_ms,
+        fingerprint=fingerprint(name, timeout_ms, () if interactive else tried),
+        interactive=interactive,
+        nonce=f"n-{xid}" if interactive else "",
+    )
+    return Job(
+        spec=spec,
+        branches=tried,
+        deliveries=late,
+        ending=rng.choice(("commit", "commit", "commit", "rollback", "vanish")),
+        until=rng.choice((Reply.DECIDED, Reply.SETTLED)),
+        starts_us=rng.randint(0, busy_us),
+        patience=rng.choice((0, 1, 100, 100)),
+    )
+
+
+def _draw_branch(
+    rng: random.Random, branch_id: str, kind: Kind, before: list[BranchSpec]
+) -> BranchSpec:
+    delivery = kind in (Kind.MESSAGE, Kind.NOTICE)
+    names = [b.id for b in before if delivery or not b.is_delivery]
+    will = rng.choice(("ok",) * 10 + ("refused", "pending"))
+    return BranchSpec(
+        id=branch_id,
+        kind=kind,
+        action=f"{rng.choice(SITES)}.do",
+        payload=plan(rng.randint(1, 4), will),
+        after=tuple(rng.sample(names, k=min(len(names), rng.choice((0, 1, 1, 2))))),
+        on=rng.choice(tuple(On)) if delivery else On.CONFIRM,
+        delay_ms=rng.choice((0, 0, 30, 700)) if delivery else 0,
+    )
