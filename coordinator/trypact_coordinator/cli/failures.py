@@ -53,7 +53,7 @@ _BY_STATUS = {
 }
 
 # What to do about each stable reason.
-TODO = {
+ADVICE = {
     "INVALID_ARGUMENT": "Correct the value and try again.",
     "LIMIT_EXCEEDED": "Send less at once; the limits are in the reference.",
     "UNKNOWN_TRANSACTION": "Look for it with `trypact tx list`; outcomes are kept for some days.",
@@ -91,7 +91,7 @@ _EXIT_CODES = {"UNKNOWN_PARTICIPANT": NOT_FOUND, "NOT_LOOPBACK": NOT_ALLOWED}
 def of_reason(what: str, why: str, status: str, reason: str) -> Failure:
     """Return the failure for a stable reason of the coordinator's."""
     exit_code = _EXIT_CODES.get(reason, _BY_STATUS.get(status, FAILED))
-    return Failure(what, why, TODO.get(reason, "See the coordinator's log."), exit_code)
+    return Failure(what, why, ADVICE.get(reason, "See the coordinator's log."), exit_code)
 
 
 def of_rpc(error: "grpc.RpcError", what: str, server: str) -> Failure:

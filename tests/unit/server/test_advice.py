@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from trypact_coordinator.cli.failures import TODO
+from trypact_coordinator.cli.failures import ADVICE
 from trypact_coordinator.core.errors import CallerError, CoordinatorError, JournalError
 from trypact_coordinator.server import errors, serving
 from trypact_coordinator.settings import BadSetting
@@ -25,4 +25,4 @@ def test_the_modules_that_add_errors_of_their_own_are_known() -> None:
 
 @pytest.mark.parametrize("error", sorted(set(descendants(CoordinatorError)) - ABSTRACT, key=str))
 def test_an_error_has_advice(error: type[CoordinatorError]) -> None:
-    assert error.reason in TODO
+    assert error.reason in ADVICE
