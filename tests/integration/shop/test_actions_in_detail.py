@@ -139,13 +139,49 @@ def test_the_database_refuses_stock_that_does_not_add_up(
         desk.put("stock", sku_id=2, warehouse_id=2, **values)
 
 
-def test_a_confirm_that_does_not_find_its_reservation_is_refused(desk_of: DeskOf) -> None:
-    desk = desk_of(desks.INVENTORY)
-    desk.done("try", "reserve", _reserve(5))
-    table = desk.tables.tables["stock_work_detail"]
+@pytest.mark.parametrize("operation", ["confirm", "cancel"])
+@pytest.mark.parametrize(
+    ("setting", "verb", "request_", "statement"),
+    [
+        (desks.INVENTORY, "reserve", _reserve(5), "DELETE FROM stock_work_detail"),
+        (
+            desks.COUPON,
+            "use",
+            {"order_id": 7, "user_id": 1, "coupon_id": 11},
+            "UPDATE coupon SET order_id = 8 WHERE coupon_id = 11",
+        ),
+        (
+            desks.BALANCE,
+            "freeze",
+            {"order_id": 7, "user_id": 1, "amount": 10},
+            "UPDATE account SET money_frozen_cents = 9, money_deposited_cents = 999",
+        ),
+        (desks.ORDER, "create", desks.an_order(), "UPDATE orders SET status_ex = 0"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Setting) else None,
+)
+def test_what_somebody_changed_by_hand_meanwhile_is_refused_and_not_made_worse(
+    desk_of: DeskOf, operation: str, setting: Setting, verb: str, request_: Any, statement: str
+) -> None:
+    desk = desk_of(setting)
+    desk.done("try", verb, request_)
     with desk.engine.begin() as connection:
-        connection.execute(table.delete())
-    assert desk.refused("confirm", "reserve", _reserve(5)).startswith("reservation_lost: ")
+        connection.exec_driver_sql(statement)
+    before = desk.rows()
+    assert desk.refused(operation, verb, request_).startswith("reservation_lost: ")
+    assert desk.rows() == before
+
+
+def test_stock_that_somebody_took_from_a_reservation_is_not_given_back_twice(
+    desk_of: DeskOf,
+) -> None:
+    desk = desk_of(desks.INVENTORY)
+    desk.done("try", "reserve", _reserve(3))
+    with desk.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE stock SET reserved = 0, total = 0 WHERE reserved = 3")
+    assert desk.refused("cancel", "reserve", _reserve(3)) == (
+        "reservation_lost: sku 1 in warehouse 1 is not as its Try left it"
+    )
 
 
 # ---------------------------------------------------------------- coupon
@@ -309,7 +345,8 @@ def test_refunds_of_an_order_come_one_after_the_other_up_to_what_was_paid(
     assert desk.refused("try", "refund", refund, "b").startswith("illegal_refund: ")
     desk.through("pay", {"order_id": 7, "pay_id": 70}, "c")
     desk.done("try", "refund", refund, "d")
-    assert desk.refused("try", "refund", refund, "e") == "order_busy: order 7 is REFUNDING"
+    small = {"order_id": 7, "amount_cents": 1}
+    assert desk.refused("try", "refund", small, "e") == "order_busy: order 7 is REFUNDING"
     desk.done("confirm", "refund", refund, "d")
     assert desk.one("orders")["reverse_status"] == 4
     assert "100 cents not refunded" in desk.refused("try", "refund", refund, "f")
