@@ -6,6 +6,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from trypact_coordinator.text import one_line
+
 if TYPE_CHECKING:
     import grpc
 
@@ -38,7 +40,8 @@ class Failure(Exception):
 
     def lines(self) -> str:
         """Return the three lines."""
-        return f"error: {self.what}\n  why: {self.why}\n   do: {self.todo}"
+        what, why, todo = map(one_line, (self.what, self.why, self.todo))
+        return f"error: {what}\n  why: {why}\n   do: {todo}"
 
 
 _BY_STATUS = {

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from trypact_coordinator.durations import briefly
+from trypact_coordinator.text import one_line
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
 
@@ -114,7 +115,7 @@ def _print_table_with_lines_under(
     click.echo(head, color=True)
     for line, below in zip(lines, under, strict=True):
         click.echo(line, color=True)
-        click.echo(f"    {below}")
+        click.echo(f"    {one_line(below)}")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
@@ -126,8 +127,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     for place, title in enumerate(titles):
         table.add_column(title, no_wrap=place != last, overflow="fold")
     for row in rows:
-        # No cell may break a line: what scripts cut by lines stays whole.
-        table.add_row(*(Text(" ".join(cell.split()), style_of(cell)) for cell in row))
+        table.add_row(*(Text(one_line(cell), style_of(cell)) for cell in row))
     return table
 
 

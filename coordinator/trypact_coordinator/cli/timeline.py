@@ -14,6 +14,7 @@ from trypact_coordinator.cli.output import (
     style_of,
 )
 from trypact_coordinator.durations import briefly
+from trypact_coordinator.text import one_line
 
 _SIGNS = {
     "CONFIRMED": "●", "DELIVERED": "●", "CANCELLED": "●", "NOT_NEEDED": "○", "REGISTERED": "○",
@@ -53,7 +54,7 @@ def _print_headline(tx: Any, now: int) -> None:
         facts.append(f"deadline {ahead(views.micros(tx, 'deadline_at'), now)}")
     facts.append("interactive" if tx.interactive else "one shot")
     facts.append(f"version {tx.version}, epoch {tx.epoch}")
-    facts += [f"{key}={value}" for key, value in sorted(summary.labels.items())]
+    facts += [f"{key}={one_line(value)}" for key, value in sorted(summary.labels.items())]
     print_rich(Text(" · ".join(facts), "dim"))
 
 
@@ -101,7 +102,10 @@ def _print_timeline(tx: Any) -> None:
         at = views.micros(entry, "at") - began
         style = _event_style(entry.event)
         table.add_row(
-            _offset(at), Text(entry.event, style), Text(entry.branch_id), Text(entry.detail)
+            _offset(at),
+            Text(entry.event, style),
+            Text(entry.branch_id),
+            Text(one_line(entry.detail)),
         )
     print_rich(table)
 
@@ -118,7 +122,7 @@ def print_new_entries(tx: Any, seen: int) -> int:
     for entry in tx.timeline[min(seen, len(tx.timeline)) :]:
         line = Text(f"{_offset(views.micros(entry, 'at') - began):>9}  ")
         line.append(f"{entry.event:<15}", _event_style(entry.event))
-        line.append(f"  {entry.branch_id}  {entry.detail}")
+        line.append(f"  {entry.branch_id}  {one_line(entry.detail)}")
         print_rich(line)
     return len(tx.timeline)
 

@@ -91,7 +91,12 @@ def _filter(
     if label is not None:
         key, equals, value = label.partition("=")
         if not key or not equals:
-            raise Failure("no label to search", f"{label!r} has no value", "KEY=VALUE", USAGE)
+            raise Failure(
+                "the transactions could not be listed",
+                f"--label: {label!r} has no value",
+                "Write --label KEY=VALUE.",
+                USAGE,
+            )
         terms.append(f"label.{_quoted(key)}={_quoted(value)}")
     texts = {"state": state, "name": name, "participant": participant}
     terms += [f"{key}={_quoted(text)}" for key, text in texts.items() if text is not None]

@@ -23,6 +23,7 @@ from trypact_coordinator.server.standing import (
     next_attempt_at,
     operation_of,
 )
+from trypact_coordinator.text import one_line
 
 # Further branches that hold a transaction up are counted instead of described.
 _DESCRIBED_MAX = 5
@@ -293,7 +294,7 @@ def _plural(number: int, one: str, many: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f"“{text}”" if text else "no reason was given"
+    return f"“{one_line(text)}”" if text.strip() else "no reason was given"
 
 
 def _listed(ids: list[str]) -> str:

@@ -152,6 +152,20 @@ async def test_a_transaction_is_watched_until_nothing_is_left_to_do(house: House
     assert events[-1] == b"deliver ok"
 
 
+async def test_what_a_participant_says_cannot_command_the_terminal(house: House) -> None:
+    house.participant.on("b", "Confirm", refuses("\x1b[2J[bold]gone\nTWO"))
+    await house.execute(branch(), xid="[red]x", wait_until=2)
+    await house.participant.called("b", "Confirm")
+    server = house.server.address
+
+    for command in (["stuck"], ["show", "[red]x"], ["explain", "[red]x"]):
+        ran = await run("tx", *command, server=server)
+        assert (ran.code, ran.err) == (0, "")
+        assert "\x1b" not in ran.out
+        assert "\ufffd[2J[bold]gone TWO" in " ".join(ran.out.split())
+        assert "[red]x" in ran.out
+
+
 async def test_participants_are_listed_and_pinged(house: House) -> None:
     server = house.server.address
 

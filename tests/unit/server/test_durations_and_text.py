@@ -2,7 +2,7 @@
 
 import pytest
 from trypact_coordinator.durations import briefly, in_words, parse_ms, write_ms
-from trypact_coordinator.text import shorten
+from trypact_coordinator.text import one_line, shorten
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,16 @@ def test_a_duration_is_said_in_the_units_that_matter(
 def test_a_long_text_is_cut_with_an_ellipsis(text: str, most: int, short: str) -> None:
     assert shorten(text, most) == short
     assert len(shorten(text, most).encode()) <= most
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain", "plain"),
+        ("two\nlines\tand\r\n more", "two lines and more"),
+        ("\x1b[2Jgone\x07", "\ufffd[2Jgone\ufffd"),
+        ("漢字 ok", "漢字 ok"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown_instead(text: str, line: str) -> None:
+    assert one_line(text) == line
