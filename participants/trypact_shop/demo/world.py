@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from trypact_shop.demo.ports import Ports
 from trypact_shop.endpoints import ENDPOINTS, variable_of
 from trypact_shop.launcher import Child, ChildFailed, Children
 from trypact_shop.v1 import (
@@ -24,9 +24,6 @@ from trypact_shop.v1 import (
     order_pb2_grpc,
 )
 
-# Ports below those that the kernel gives to outgoing connections, so that a restarted process
-# finds its own port free.
-_PORTS = range(20_000, 32_000)
 _COMMAND_TIMEOUT = 20.0
 
 ValueT = TypeVar("ValueT")
@@ -54,11 +51,10 @@ class World:
         self.children = children
         self._folder = folder
         self._trypact = _find_trypact()
-        ports = _free_ports(1 + len(ENDPOINTS))
-        self.coordinator = self._add_coordinator(f"127.0.0.1:{ports[0]}")
-        self.endpoints = {
-            name: f"127.0.0.1:{port}" for name, port in zip(ENDPOINTS, ports[1:], strict=True)
-        }
+        self._ports = Ports(1 + len(ENDPOINTS))
+        first, *others = (f"127.0.0.1:{port}" for port in self._ports.numbers)
+        self.coordinator = self._add_coordinator(first)
+        self.endpoints = dict(zip(ENDPOINTS, others, strict=True))
         self.participants: dict[str, Child] = {
             name: children.add_participant(name, self.server, endpoint, database_of(name))
             for name, endpoint in self.endpoints.items()
@@ -86,6 +82,7 @@ class World:
         """Disconnect."""
         for channel in self.channels.values():
             channel.close()
+        self._ports.close()
 
     def environment(self) -> dict[str, str]:
         """Return what tells participants where the others are."""
@@ -164,17 +161,3 @@ def _find_trypact() -> str:
     if found is None:
         raise ChildFailed("the command `trypact` is not installed: pip install trypact[shop]")
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    found = []
-    for port in _PORTS:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise ChildFailed(f"no {count} free ports from {_PORTS.start} to {_PORTS.stop}")

@@ -83,6 +83,7 @@ def totals(connection: Connection) -> order_pb2.GetOrderTotalsResponse:
     """Return counts and sums over all orders."""
     created = and_(
         orders.c.visible != Visible.INITIAL,
+        orders.c.status_ex != StatusEx.INIT,
         orders.c.status != Status.CANCELLED,
     )
     refused = (orders.c.status == Status.CANCELLED) | (
