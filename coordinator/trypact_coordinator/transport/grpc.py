@@ -36,7 +36,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
-    ("grpc.keepalive_time_ms", 30_000),
+    # A server with gRPC's defaults cuts clients off that ping more often than every five minutes.
+    # A dead connection is found sooner: data that is not acknowledged within the time-out ends it
+    # (TCP_USER_TIMEOUT, which gRPC sets together with keepalive), and every call has a deadline.
+    ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),

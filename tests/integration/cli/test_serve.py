@@ -1,8 +1,10 @@
 """`trypact serve`, `dev` and `journal`: real processes on real files."""
 
 import asyncio
+import contextlib
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import grpc
@@ -57,6 +59,25 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert await coordinator.process.wait() == -signal.SIGINT
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
+
+
+async def test_a_coordinator_that_lost_its_journal_stops_by_itself(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    async with serving(journal) as coordinator:
+        with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as database:
+            # What a newer term does first.
+            database.execute("UPDATE term SET epoch = epoch + 1")
+        async with grpc.aio.insecure_channel(coordinator.address) as channel:
+            transactions = initiator_pb2_grpc.TransactionServiceStub(channel)
+            begin = initiator_pb2.Begin(xid="x", name="n")
+            with pytest.raises(grpc.aio.AioRpcError, match="newer term"):
+                await transactions.Begin(initiator_pb2.BeginRequest(begin=begin))
+
+        _, err = await coordinator.process.communicate()
+
+    assert coordinator.process.returncode == 1
+    assert b"error: the coordinator had to stop" in err
+    assert b"Traceback" not in err
 
 
 async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> None:
