@@ -126,7 +126,7 @@ class Coordinator:
             failpoints or Failpoints(),
             self._on_fatal,
         )
-        self._sweeper = Sweeper(journal, self._driver, clock, settings)
+        self._sweeper = Sweeper(journal, self._driver, clock, settings, self._on_fatal)
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
         self.term: Term | None = None

@@ -7,10 +7,11 @@ transactions are taken up at the pace at which they finish.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
-from trypact_coordinator.core.errors import JournalError
+from trypact_coordinator.core.errors import CoordinatorError, JournalError, OwnershipLost
 from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.ports import Clock, Journal
 from trypact_coordinator.runtime.driver import Driver
@@ -27,20 +28,27 @@ class Sweeper:
         driver: takes transactions up.
         clock: the journal's time.
         settings: intervals and page size.
+        on_fatal: told once when this coordinator must stop.
     """
 
     def __init__(
-        self, journal: Journal, driver: Driver, clock: Clock, settings: RuntimeSettings
+        self,
+        journal: Journal,
+        driver: Driver,
+        clock: Clock,
+        settings: RuntimeSettings,
+        on_fatal: Callable[[CoordinatorError], None],
     ) -> None:
         self._journal = journal
         self._driver = driver
         self._clock = clock
         self._settings = settings
+        self._on_fatal = on_fatal
         # The whole of the backlog of earlier terms has been taken up.
         self.recovered = asyncio.Event()
 
     async def run(self) -> None:
-        """Recover once, then sweep for ever; ends by cancellation only."""
+        """Recover once, then sweep until cancelled, or until another term owns the journal."""
         audit_every_us = self._settings.audit_every_ms * MILLISECOND
         audit_at = 0
         while True:
@@ -51,6 +59,11 @@ class Sweeper:
                     await self._prune()
                     audit_at = self._clock.now() + audit_every_us
                 await self._take_up_due()
+            except OwnershipLost as error:
+                # A coordinator with nothing to write would never learn it otherwise, and whoever
+                # waits here for what the new owner finishes would wait for ever.
+                self._on_fatal(error)
+                return
             except JournalError as error:
                 log.warning("sweep failed; will sweep again", error=str(error))
             await asyncio.sleep(self._settings.sweep_every_ms / 1000)
