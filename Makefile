@@ -34,7 +34,7 @@ demo: .venv/.shop ## Watch orders being placed, refused, crashed and recovered
 # ---------------------------------------------------------------- proving
 
 .PHONY: test
-test: .venv/.dev ## Run every test (installs PostgreSQL and Redis where it may)
+test: .venv/.dev ## Run every test (installs PostgreSQL where it may)
 	@tools/servers.sh
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 

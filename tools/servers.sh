@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Makes sure that the servers the tests start for themselves are installed: PostgreSQL and Redis.
+# Makes sure that the servers the tests start for themselves are installed: PostgreSQL.
 # The tests run throw-away instances on free ports; nothing is left running by this.
 set -euo pipefail
 
 missing=()
 command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     missing+=(postgresql)
-command -v redis-server >/dev/null || missing+=(redis-server)
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

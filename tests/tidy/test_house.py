@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 EXTRAS_OF = {
     "trypact": ("sqlalchemy",),
     "trypact_coordinator": ("server",),
-    "trypact_shop": ("sqlalchemy", "server", "shop"),
+    "trypact_shop": ("sqlalchemy", "server"),
 }
 
 
