@@ -21,8 +21,10 @@ _UNCERTAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 def planned(count: int, buyers: int) -> list[order_pb2.SubmitOrderRequest]:
     """Return orders of all kinds; some of them must be refused, each by another participant."""
-    # Shifted by one in every round of kinds, so that every buyer meets every kind.
-    return [_plan(number, (number + number // 20) % buyers + 1, buyers) for number in range(count)]
+    # Shifted in every round of kinds, so that every buyer meets every kind.
+    return [
+        _plan(number, (number + 3 * (number // 20)) % buyers + 1, buyers) for number in range(count)
+    ]
 
 
 def _plan(number: int, buyer: int, buyers: int) -> order_pb2.SubmitOrderRequest:

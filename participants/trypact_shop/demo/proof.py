@@ -52,7 +52,7 @@ def sections(world: World, answers: Answers) -> list[Section]:
         Section("Orders", _of_orders(world, answers, totals)),
         Section("Stock: available + reserved + sold", _of_stock(world, totals)),
         Section("Coupons", _of_coupons(world, totals)),
-        Section("Money", _of_money(world, totals)),
+        Section("Money, in cents", _of_money(world, totals)),
         Section("Points", _of_points(world, totals)),
     ]
 
@@ -122,7 +122,7 @@ def _of_money(world: World, totals: order_pb2.GetOrderTotalsResponse) -> tuple[C
     parts = (sum(account.money_available_cents for account in accounts), frozen, spent)
     opening = sum(account.money_deposited_cents for account in accounts)
     return (
-        _adds_up("available + frozen + spent = paid in", parts, opening),
+        _adds_up("available + frozen + spent", parts, opening),
         _equal("spent = paid for confirmed orders", spent, totals.money_paid_cents),
         _equal("debits in the log = spent", log.money_paid_cents, spent),
         _equal("frozen, and undecided", frozen, 0),

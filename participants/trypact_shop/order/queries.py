@@ -79,6 +79,19 @@ def is_settled(order: order_pb2.Order) -> bool:
     return order.status != order_pb2.ORDER_STATUS_PENDING
 
 
+def unsettled(connection: Connection) -> list[int]:
+    """Return the orders whose transaction is not known to be over, oldest first."""
+    unknown = orders.c.order_id.is_(None) | (orders.c.status_ex == StatusEx.INIT)
+    given_up = (orders.c.status == Status.CANCELLED) & (orders.c.visible == Visible.INITIAL)
+    query = (
+        select(order_submission.c.order_id)
+        .outerjoin(orders, orders.c.order_id == order_submission.c.order_id)
+        .where(order_submission.c.refused_by == literal(""), unknown | given_up)
+        .order_by(order_submission.c.order_id)
+    )
+    return list(connection.scalars(query))
+
+
 def totals(connection: Connection) -> order_pb2.GetOrderTotalsResponse:
     """Return counts and sums over all orders."""
     created = and_(

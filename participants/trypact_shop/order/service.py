@@ -1,6 +1,7 @@
 """OrderService: how the shop is used over gRPC."""
 
 import asyncio
+import logging
 from typing import Any
 
 import trypact
@@ -11,9 +12,11 @@ from trypact_shop.database import reading
 from trypact_shop.errors import NotAnswering, ShopError
 from trypact_shop.inventory.requests import Line
 from trypact_shop.order import queries, submission
-from trypact_shop.order.submission import Asked, Prices, Submission
+from trypact_shop.order.submission import Asked, Prices, Refused, Submission
 from trypact_shop.rpc import abort, answering
 from trypact_shop.v1 import order_pb2, order_pb2_grpc
+
+logger = logging.getLogger(__name__)
 
 
 class OrderService(order_pb2_grpc.OrderServiceServicer):
@@ -34,6 +37,28 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
         except (ShopError, SQLAlchemyError) as error:
             await abort(context, error)
 
+    async def catch_up(self) -> None:
+        """Learn how the orders ended that were under way when this service died.
+
+        Their participants need nothing of it; it is for the people who look at the orders. What
+        cannot be learnt now stays pending, until its buyer asks again.
+        """
+        for order_id in await asyncio.to_thread(self._unsettled):
+            try:
+                refused = await submission.outcome_of(self._client, order_id)
+            except trypact.TrypactError as error:
+                logger.warning("order %d stays pending: %s", order_id, error)
+                continue
+            await self._settle(order_id, refused)
+
+    async def _settle(self, order_id: int, refused: Refused | None) -> None:
+        if refused is not None:
+            await asyncio.to_thread(submission.record_refusal, self._engine, order_id, refused)
+
+    def _unsettled(self) -> list[int]:
+        with self._reading.connect() as connection:
+            return queries.unsettled(connection)
+
     async def _submit(self, asked: Asked) -> order_pb2.Order:
         known = await asyncio.to_thread(self._find, asked)
         if known is None:
@@ -47,10 +72,7 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
                 raise NotAnswering(
                     f"order {known.order_id}: {error}; repeat the request with its request_id"
                 ) from error
-            if refused is not None:
-                await asyncio.to_thread(
-                    submission.record_refusal, self._engine, known.order_id, refused
-                )
+            await self._settle(known.order_id, refused)
             order = await asyncio.to_thread(self._get, known.order_id)
         return order
 

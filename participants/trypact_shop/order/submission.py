@@ -206,11 +206,19 @@ async def transact(client: trypact.Client, submission: Submission) -> Refused | 
         # The block asked for Cancel; what was reserved should be free when the buyer hears of it.
         await client.wait(refused.xid)
         return Refused(refused.action.partition(".")[0], refused.reason)
-    except trypact.errors.XidInUse:
+    except (trypact.errors.XidInUse, trypact.errors.AlreadyConfirmed):
         # Another process has begun it, and may have died: wait for it, or for its deadline.
-        outcome = await client.wait(xid_of(submission.order_id))
-        return _refused(outcome) if outcome.cancelled else None
+        return await outcome_of(client, submission.order_id)
     return None
+
+
+async def outcome_of(client: trypact.Client, order_id: int) -> Refused | None:
+    """Return how the transaction of an order ended, once it has.
+
+    Raises trypact.errors.UnknownTransaction if it was never opened, and as `transact` does.
+    """
+    outcome = await client.wait(xid_of(order_id))
+    return _refused(outcome) if outcome.cancelled else None
 
 
 async def _in_one_shot(client: trypact.Client, submission: Submission) -> None:
