@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from trypact_coordinator.core.errors import JournalLocked, JournalUnavailable, OwnershipLost
-from trypact_coordinator.core.transaction import Transaction
-from trypact_coordinator.journal.row import check_batch, row_of
+from trypact_coordinator.core.transaction import State, Transaction
+from trypact_coordinator.journal.row import Row, check_batch, row_of
 from trypact_coordinator.journal.search import matches, read_cursor, write_cursor
 from trypact_coordinator.ports import Appended, Due, Instance, Page, Query, Term, Verdict, Write
 
@@ -97,18 +97,27 @@ class MemoryJournal:
 
     def _apply(self, write: Write) -> Verdict:
         tx = write.record.transaction
-        if not _storable(write):
+        try:
+            row = row_of(write)
+        except (ValueError, OverflowError):
             return Verdict.REJECTED
-        held = self.store.transactions.get(tx.xid)
-        if held is not None:
-            there, write_id = held
-            own = (there.version, there.epoch, write_id) == (tx.version, tx.epoch, write.write_id)
+        there, write_id = self.store.transactions.get(tx.xid, (None, 0))
+        if row.begins and not _storable(row):
+            return Verdict.REJECTED
+        if there is not None:
+            own = (there.version, there.epoch, write_id) == (row.version, row.epoch, row.write_id)
             if own:
                 return Verdict.APPLIED
-            if there.version != tx.version - 1 or there.epoch > tx.epoch:
-                return Verdict.CONFLICT
-        elif tx.version != 1:
+        if row.begins:
+            fits = there is None
+        else:
+            fits = there is not None and (
+                there.version == row.version - 1 and there.epoch <= row.epoch
+            )
+        if not fits:
             return Verdict.CONFLICT
+        if not _storable(row):
+            return Verdict.REJECTED
         self.store.transactions[tx.xid] = (tx, write.write_id)
         return Verdict.APPLIED
 
@@ -186,17 +195,12 @@ class MemoryJournal:
             raise OwnershipLost
 
 
-def _storable(write: Write) -> bool:
+def _storable(row: Row) -> bool:
     """Whether a database would take it: the CHECK constraints of the schemas."""
-    tx = write.record.transaction
-    try:
-        row = row_of(write)
-    except (UnicodeError, ValueError, OverflowError):
-        return False
     return (
-        1 <= len(tx.xid.encode()) <= 128
-        and tx.epoch >= 1
-        and tx.version >= 1
-        and (row.due_at is not None or tx.settled)
+        1 <= len(row.xid.encode()) <= 128
+        and row.epoch >= 1
+        and row.version >= 1
+        and (row.due_at is not None or row.state >= State.CONFIRMED)
         and (row.due_at is None or 0 <= row.due_at < 1 << 63)
     )

@@ -1,5 +1,6 @@
 """From an address to a journal: `memory:`, `sqlite:///path`, `postgresql://...`."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,7 @@ ALLOWED = (
     "memory: (forgotten at the end), sqlite:///file.db, sqlite:////folder/file.db "
     "or postgresql://user@host/database"
 )
+_PASSWORD_PARAMETER = re.compile(r"((?:ssl)?password)=[^&]*")
 
 
 def open_journal(url: str) -> Journal:
@@ -62,6 +64,7 @@ def no_journal(url: str, why: str) -> InvalidArgument:
 
 def without_password(url: str) -> str:
     """Return an address as it may be shown and logged."""
+    url = _PASSWORD_PARAMETER.sub(r"\1=***", url)
     head, at, tail = url.rpartition("@")
     scheme, colons, who = head.partition("://")
     if not at or not colons:
