@@ -53,12 +53,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._rng.shuffle(turn)
         try:
             while turn and not self._stopping:  # type: ignore[attr-defined]
+                if not turn[-1]._cancelled:
+                    self.events += 1
+                    self._at_each_event()
                 handle = turn.pop()
-                if handle._cancelled:
-                    continue
-                self.events += 1
-                self._at_each_event()
-                handle._run()
+                if not handle._cancelled:
+                    handle._run()
         finally:
             ready.extend(turn)
 

@@ -26,7 +26,9 @@ from trypact_coordinator.core.transaction import (
 )
 from trypact_coordinator.journal import memory
 from trypact_coordinator.ports import Verdict, Write
+from trypact_coordinator.runtime.dispatcher import Dispatcher
 from trypact_coordinator.runtime.driver import Driver
+from trypact_coordinator.runtime.sweeper import Sweeper
 
 from tests.sim.faults import FaultyJournal, Network
 from tests.sim.oracle import OracleFailed
@@ -280,3 +282,44 @@ def test_a_participant_makes_money(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(Network, "arrive", leaks)
     caught("I1")
+
+
+def test_an_answer_that_comes_during_a_write_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    feed = Driver._feed
+
+    def drops(self: Driver, slot: Any, event: Any, asked: Any) -> None:
+        if not slot.writing:
+            feed(self, slot, event, asked)
+
+    monkeypatch.setattr(Driver, "_feed", drops)
+    caught("L1|L3")
+
+
+def test_the_sweeper_forgets_timers(monkeypatch: pytest.MonkeyPatch):
+    async def nothing(self: Sweeper) -> None:
+        pass
+
+    monkeypatch.setattr(Sweeper, "_take_up_due", nothing)
+    caught("L1|L3")
+
+
+def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
+    send = Dispatcher._send
+
+    def leaks(self: Dispatcher, lane: Any, errand: Any, *rest: Any) -> None:
+        send(self, lane, errand, *rest)
+        if errand.call.operation is step.Operation.CANCEL:
+            lane.in_flight += 1
+
+    monkeypatch.setattr(Dispatcher, "_send", leaks)
+    caught("L1|L3|I8")
+
+
+def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
+    def pump(self: Dispatcher, lane: Any) -> None:
+        for queue in (lane.decided, lane.new):
+            while queue:
+                self._send(lane, queue.popleft())
+
+    monkeypatch.setattr(Dispatcher, "_pump", pump)
+    caught("I8: .* calls in flight")
