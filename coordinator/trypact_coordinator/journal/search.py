@@ -99,10 +99,10 @@ def search(query: Query, cursor: str, dialect: Dialect) -> Search:
             last_xid=xid,
         )
     narrow = Narrow.NEWEST
-    if query.stuck:
-        narrow = Narrow.STUCK
-    elif query.label is not None:
+    if query.label is not None:
         narrow = Narrow.LABEL
+    elif query.stuck:
+        narrow = Narrow.STUCK
     elif unfinished:
         narrow = Narrow.UNFINISHED
     return Search(" AND ".join(conditions) or "true", parameters, narrow)

@@ -186,9 +186,9 @@ def empty(url: str) -> None:
             connection.execute("UPDATE term SET epoch = 0")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 25), ("postgres", 10)])
 def test_a_database_answers_as_the_model_does(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    kind: str, examples: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/journal.db"
     if kind == "postgres":
@@ -204,9 +204,13 @@ def test_a_database_answers_as_the_model_does(
             await both.close()
 
     @settings(
-        max_examples=25, deadline=None, derandomize=True, database=None, phases=[Phase.generate]
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
     )
-    @given(st.lists(operation, min_size=4, max_size=14))
+    @given(st.lists(operation, min_size=4, max_size=20))
     def explore(operations: list[tuple[Any, ...]]) -> None:
         empty(url)
         asyncio.run(live_through(operations))

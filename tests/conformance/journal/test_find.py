@@ -62,6 +62,12 @@ async def seeded(journal: Journal) -> Journal:
         (Query(label=("order", 'q"\\{},\0')), "needy"),
         (Query(label=("region", "eu")), "done confirming trying"),
         (Query(label=("region", "eu"), unfinished=True), "confirming trying"),
+        (Query(label=("region", "eu"), stuck=True), ""),
+        (Query(label=("order", 'q"\\{},\0'), stuck=True), "needy"),
+        (
+            Query(label=("region", "eu"), participant="inventory", paused=False),
+            "done confirming trying",
+        ),
         (Query(participant="warehouse"), "broken"),
         (Query(participant="ware"), ""),
         (Query(participant="inventory", state=State.CONFIRMED), "done"),
