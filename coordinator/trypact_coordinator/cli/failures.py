@@ -79,6 +79,7 @@ ADVICE = {
     "OVERLOADED": "Try again in a moment.",
     "JOURNAL_UNAVAILABLE": "See whether its database or its folder is there, and writable.",
     "RECORD_REJECTED": "See the coordinator's log, which names the record.",
+    "UNREADABLE_ROW": "Keep a copy of the journal, run `trypact journal verify`, and report it.",
     "JOURNAL_LOCKED": "Stop the other coordinator first, or use another journal.",
     "SCHEMA_MISMATCH": "Run `trypact journal migrate`.",
     "OWNERSHIP_LOST": "Nothing: the other coordinator goes on with its transactions.",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from trypact_coordinator.cli.failures import ADVICE
 from trypact_coordinator.core.errors import CallerError, CoordinatorError, JournalError
+from trypact_coordinator.journal.codec import UnreadableRow
 from trypact_coordinator.server import errors, serving
 from trypact_coordinator.settings import BadSetting
 
@@ -19,7 +20,7 @@ def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
 
 
 def test_the_modules_that_add_errors_of_their_own_are_known() -> None:
-    for error in (errors.Starting, serving.NotLoopback, BadSetting):
+    for error in (errors.Starting, serving.NotLoopback, BadSetting, UnreadableRow):
         assert error in descendants(CoordinatorError)
 
 
