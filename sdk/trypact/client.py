@@ -20,11 +20,14 @@ from trypact._exchange import (
     Send,
     failure_of,
 )
+from trypact._execute_stream import PATH as EXECUTE_STREAM_PATH
+from trypact._execute_stream import ExecuteStream
 from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
 from trypact.kinds import Kind, Operation
 from trypact.outcome import Outcome, Reported, Standing
+from trypact.v1 import initiator_pb2
 
 ResultT = TypeVar("ResultT")
 
@@ -49,6 +52,9 @@ class Client:
         self._exchange = Exchange(endpoint, patience)
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[Rpc[Any], Any] = {}
+        self._stream: ExecuteStream | None = None
+        # Until the coordinator says that it serves no ExecuteStream.
+        self._streams = True
         self._endings: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -73,6 +79,8 @@ class Client:
         self._closed = True
         if self._endings:
             await asyncio.wait(self._endings)
+        if self._stream is not None:
+            await self._stream.close()
         channel, self._channel = self._channel, None
         self._calls.clear()
         if channel is not None:
@@ -206,6 +214,13 @@ class Client:
             ending.exception()
 
     async def _send(self, send: Send) -> Any:
+        request = send.request
+        if isinstance(request, initiator_pb2.ExecuteRequest) and self._streams:
+            reply = await self._execute_stream().ask(request, send.timeout)
+            if not (isinstance(reply, Failure) and reply.status == "UNIMPLEMENTED"):
+                return reply
+            # An older coordinator: the request has not arrived, and goes the plain way.
+            self._streams = False
         call = self._calls.get(send.rpc) or self._connect(send.rpc)
         try:
             return await call(send.request, timeout=send.timeout)
@@ -219,12 +234,28 @@ class Client:
                 raise
             return Failure("CANCELLED", "the client was closed")
 
-    def _connect(self, rpc: Rpc[Any]) -> Any:
+    def _execute_stream(self) -> ExecuteStream:
+        if self._stream is None:
+            method = self._open_channel().stream_stream(
+                EXECUTE_STREAM_PATH,
+                request_serializer=initiator_pb2.ExecuteStreamRequest.SerializeToString,
+                response_deserializer=initiator_pb2.ExecuteStreamResponse.FromString,
+            )
+            self._stream = ExecuteStream(cast("Callable[[], Any]", method), self._stream_ended)
+        return self._stream
+
+    def _stream_ended(self, failure: Failure) -> None:
+        self._stream = None
+
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._closed and not self._endings:
             raise CoordinatorUnavailable(f"the client of {self.endpoint} is closed")
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
-        call = self._calls[rpc] = self._channel.unary_unary(
+        return self._channel
+
+    def _connect(self, rpc: Rpc[Any]) -> Any:
+        call = self._calls[rpc] = self._open_channel().unary_unary(
             rpc.path,
             request_serializer=lambda request: request.SerializeToString(),
             response_deserializer=rpc.response.FromString,

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from trypact._drive import CallFailed, Drive
 from trypact.call import Answer, FencedCall, Ok, Refused
 from trypact.errors import (
     EndpointTaken,
@@ -225,6 +226,11 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
         answer = await self._answer(request.call, Operation.DELIVER, context, request.decision)
         return participant_pb2.DeliverResponse(answer=answer)
 
+    async def Drive(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        """Serve all four for many branches at once."""
+        async for response in Drive(self._attend).serve(request_iterator):
+            yield response
+
     async def _answer(
         self,
         call: participant_pb2.BranchCall,
@@ -232,17 +238,26 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
         context: Any,
         decision: int = 0,
     ) -> transaction_pb2.Answer:
+        answer = await self._attend(call, operation, decision)
+        if isinstance(answer, CallFailed):
+            return await _abort(context, answer.status, answer.message)
+        return answer
+
+    async def _attend(
+        self, call: participant_pb2.BranchCall, operation: Operation, decision: int
+    ) -> transaction_pb2.Answer | CallFailed:
+        """Have one call answered on a thread."""
         arrived = _read(call, operation, decision)
         if arrived is None:
             status = grpc.StatusCode.INVALID_ARGUMENT
-            return await _abort(context, status, "xid, branch_id, kind or action is missing")
+            return CallFailed(status, "xid, branch_id, kind or action is missing")
         loop = asyncio.get_running_loop()
         try:
             answer = await loop.run_in_executor(self._threads, self._participant.answer, arrived)
         except RetryLater as later:
             return _retry(later)
         except Exception as error:
-            return await _abort(context, *_failure(error, arrived.fenced))
+            return CallFailed(*_failure(error, arrived.fenced))
         return _to_wire(answer)
 
 

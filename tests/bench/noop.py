@@ -18,6 +18,7 @@ from trypact_coordinator.bootstrap import run
 
 OK = transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok())
 REFUSED = transaction_pb2.Answer(refused=transaction_pb2.Answer.Refused(reason="asked to refuse"))
+TRY = transaction_pb2.OPERATION_TRY
 REFUSE = b'"refuse"'
 
 
@@ -36,6 +37,20 @@ class Noop(ParticipantServiceServicer):
 
     async def Deliver(self, request: Any, context: Any) -> Any:  # noqa: N802
         return participant_pb2.DeliverResponse(answer=OK)
+
+    async def Drive(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        async for request in request_iterator:
+            response = participant_pb2.DriveResponse()
+            for item in request.items:
+                call = item.call
+                response.items.add(
+                    xid=call.xid,
+                    branch_id=call.branch_id,
+                    operation=item.operation,
+                    attempt=call.attempt,
+                    answer=REFUSED if call.payload == REFUSE and item.operation == TRY else OK,
+                )
+            yield response
 
 
 async def main() -> None:

@@ -6,7 +6,7 @@ that is in the log too; a traceback never leaves the process. This is the only p
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -24,6 +24,7 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.text import shorten
 
 DOMAIN = "trypact"
+EXECUTE_STREAM = "/trypact.v1.TransactionService/ExecuteStream"
 DETAILS_KEY = "grpc-status-details-bin"
 # Statuses travel in HTTP/2 trailers, which gRPC bounds at 8 KiB, the message twice: escaped, where
 # a byte may become three, and in the details.
@@ -61,6 +62,20 @@ def status_of(error: CoordinatorError) -> status_pb2.Status:
     return status
 
 
+def status_bytes(method: str, error: Exception) -> bytes:
+    """Return the serialized google.rpc.Status that a method ends with for an error."""
+    data: bytes = _status(method, error).SerializeToString()
+    return data
+
+
+def _status(method: str, error: Exception) -> status_pb2.Status:
+    if isinstance(error, InvariantViolated):
+        _log.error("invariant violated", method=method, exc_info=error)
+    if isinstance(error, CoordinatorError):
+        return status_of(error)
+    return _unforeseen(method, error)
+
+
 def _add(status: status_pb2.Status, detail: Message) -> None:
     status.details.add().Pack(detail)
 
@@ -77,6 +92,12 @@ def _unforeseen(method: str, error: Exception) -> status_pb2.Status:
     )
     _add(status, info)
     return status
+
+
+async def _abort(context: Any, status: status_pb2.Status) -> None:
+    await context.abort(
+        _CODES[status.code], status.message, ((DETAILS_KEY, status.SerializeToString()),)
+    )
 
 
 class Unreadable:
@@ -106,12 +127,33 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return guarded
         handler = await continuation(handler_call_details)
         # None is an unknown method (kept out of the cache, which a caller could fill), and what
-        # is not unary is reflection or the watching of health.
-        if handler is None or handler.unary_unary is None:
+        # else is not unary is reflection or the watching of health.
+        if handler is not None and method == EXECUTE_STREAM:
+            guarded = self._guard_stream(method, handler)
+        elif handler is None or handler.unary_unary is None:
             return handler
-        guarded = self._guard(method, handler)
+        else:
+            guarded = self._guard(method, handler)
         self._guarded[method] = guarded
         return guarded
+
+    def _guard_stream(self, method: str, handler: _Handler) -> _Handler:
+        """Guard the opening of the stream; each of its requests is answered by itself."""
+        serve: Callable[[Any, Any], AsyncIterator[object]] = handler.stream_stream  # type: ignore[assignment]
+
+        async def guarded(requests: object, context: Any) -> AsyncIterator[object]:
+            try:
+                self._admit(method)
+            except CoordinatorError as error:
+                await _abort(context, status_of(error))
+            async for response in serve(requests, context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def _guard(self, method: str, handler: _Handler) -> _Handler:
         answer: Any = handler.unary_unary
@@ -129,20 +171,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 if isinstance(request, Unreadable):
                     raise InvalidArgument("request", f"is no message of {method}")
                 return await answer(request, context)
-            except InvariantViolated as error:
-                _log.error("invariant violated", method=method, exc_info=error)
-                status = status_of(error)
-            except CoordinatorError as error:
-                status = status_of(error)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # the guard's whole purpose
-                status = _unforeseen(method, error)
-            return await context.abort(
-                _CODES[status.code],
-                status.message,
-                ((DETAILS_KEY, status.SerializeToString()),),
-            )
+                status = _status(method, error)
+            await _abort(context, status)
+            return None
 
         return grpc.unary_unary_rpc_method_handler(
             guarded, request_deserializer=read, response_serializer=handler.response_serializer

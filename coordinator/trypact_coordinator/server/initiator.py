@@ -2,10 +2,13 @@
 
 # ruff: noqa: N802 - gRPC names the methods
 
+from collections.abc import AsyncIterator
+
 from trypact.v1 import initiator_pb2, initiator_pb2_grpc
 
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.server import wire
+from trypact_coordinator.server.execute_stream import ExecuteStream
 
 
 class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
@@ -18,6 +21,20 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
         self, request: initiator_pb2.ExecuteRequest, context: object
     ) -> initiator_pb2.ExecuteResponse:
         """Run a one-shot transaction."""
+        return await self._execute(request)
+
+    async def ExecuteStream(
+        self,
+        request_iterator: AsyncIterator[initiator_pb2.ExecuteStreamRequest],
+        context: object,
+    ) -> AsyncIterator[initiator_pb2.ExecuteStreamResponse]:
+        """Run one-shot transactions, many at once."""
+        async for response in ExecuteStream(self._execute).serve(request_iterator):
+            yield response
+
+    async def _execute(
+        self, request: initiator_pb2.ExecuteRequest
+    ) -> initiator_pb2.ExecuteResponse:
         branches = wire.branch_specs(request.branches)
         spec = wire.spec_of(
             request.begin,

@@ -1,36 +1,35 @@
-"""The Transport port over gRPC: one unary call of ParticipantService for each operation.
+"""The Transport port over gRPC.
 
-One channel for each endpoint, kept as long as it is used. gRPC's own retries are off: whether and
-when to ask again is the core's decision. Every call has a deadline, and every call is answered
-exactly once; what cannot be read as an answer is Unknown, with the reason in words.
-
-`Link` is where another way of talking to an endpoint (a batched stream) would be chosen.
+One channel for each endpoint, kept as long as it is used. Calls go over its batched stream
+(`drive`), or one by one (`unary`) where the participant serves no Drive. gRPC's own retries are
+off: whether and when to ask again is the core's decision. Every call has a deadline, and every call
+is answered exactly once; what cannot be read as an answer is Unknown, with the reason in words.
 """
 
 import asyncio
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from trypact.v1 import participant_pb2, transaction_pb2
+from trypact.v1 import participant_pb2
 
-from trypact_coordinator.core import limits
-from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
-from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.core.events import Answer
 from trypact_coordinator.ports import Addressed
-from trypact_coordinator.text import shorten
+from trypact_coordinator.transport import wire
+from trypact_coordinator.transport.drive import DriveStream
+from trypact_coordinator.transport.unary import Unary
 
 # Idle links beyond this are closed, oldest use first. Links with calls in flight stay, and the
 # lanes bound those.
 LINKS_MAX = 1024
 # An unused connection is dropped after this long; the next call makes a new one.
 IDLE_MS = 5 * 60_000
-# Far above the largest answer, so that one over its limit is named instead of cut off.
-ANSWER_BYTES_MAX = 1024 * 1024
+# Far above a batch of answers, so that one over its limit is named instead of cut off.
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+# A participant that serves no Drive is asked for it again after this long: it may be updated.
+ASK_FOR_DRIVE_EVERY_SECONDS = 60.0
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
@@ -51,15 +50,6 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-_SERVICE = participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"].full_name
-_MESSAGES: dict[Operation, tuple[Any, Any]] = {
-    Operation.TRY: (participant_pb2.TryRequest, participant_pb2.TryResponse),
-    Operation.CONFIRM: (participant_pb2.ConfirmRequest, participant_pb2.ConfirmResponse),
-    Operation.CANCEL: (participant_pb2.CancelRequest, participant_pb2.CancelResponse),
-    Operation.DELIVER: (participant_pb2.DeliverRequest, participant_pb2.DeliverResponse),
-}
-
-
 class GrpcTransport:
     """Calls participants over gRPC.
 
@@ -70,52 +60,36 @@ class GrpcTransport:
     def __init__(self, links_max: int = LINKS_MAX) -> None:
         self._links_max = links_max
         self._links: OrderedDict[str, Link] = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
         """Send one call; `done` gets its answer, exactly once, in a later turn of the loop."""
-
-        def finish(task: asyncio.Task[Answer]) -> None:
-            self._tasks.discard(task)
-            done(_answer_of(task))
-
-        task = asyncio.get_running_loop().create_task(self._call(addressed))
-        self._tasks.add(task)
-        task.add_done_callback(finish)
+        if self._closed:
+            asyncio.get_running_loop().call_soon(done, wire.CLOSED)
+        else:
+            self._link(addressed.endpoint).send(addressed, done)
 
     async def ping(self, endpoint: str, timeout_ms: int) -> str:
         """Ask the endpoint's health service; return "SERVING" or what went wrong."""
         if self._closed:
-            return _CLOSED.error
+            return wire.CLOSED.error
         try:
-            with self._link(endpoint) as link:
-                response = await link.check(timeout_ms / 1_000)
-        except grpc.aio.AioRpcError as error:
-            return _error_text(error)
-        except Exception as error:  # whatever a malformed endpoint raises
-            return shorten(f"{type(error).__name__}: {error}", limits.REASON_BYTES_MAX)
+            response = await self._link(endpoint).check(timeout_ms / 1_000)
+        except Exception as error:  # a gRPC status, or whatever a malformed endpoint raises
+            return wire.unknown(error).error
         name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
         return name
 
     async def close(self) -> None:
         """Drop all connections; calls in flight become Unknown."""
         self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
         links = list(self._links.values())
         self._links.clear()
         for link in links:
             await link.close()
-
-    async def _call(self, addressed: Addressed) -> Answer:
-        if self._closed:
-            return _CLOSED
-        with self._link(addressed.endpoint) as link:
-            return await link.call(addressed)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _link(self, endpoint: str) -> "Link":
         link = self._links.get(endpoint)
@@ -129,50 +103,47 @@ class GrpcTransport:
         if len(self._links) < self._links_max:
             return
         for endpoint, link in self._links.items():
-            if not link.calls:
+            if not len(link):
                 del self._links[endpoint]
                 closing = asyncio.get_running_loop().create_task(link.close())
-                self._tasks.add(closing)
-                closing.add_done_callback(self._tasks.discard)
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
                 return
 
 
 class Link:
-    """The channel to one endpoint; entered for the time of each call, so that it stays open."""
+    """The channel to one endpoint, and how it is called."""
 
     def __init__(self, endpoint: str) -> None:
-        self.calls = 0
+        self._loop = asyncio.get_running_loop()
         self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-        # Answers are read here and not by gRPC, which would log a traceback for each bad one.
-        self._methods = {
-            operation: self._channel.unary_unary(
-                f"/{_SERVICE}/{operation.name.capitalize()}",
-                request_serializer=request.SerializeToString,
-                response_deserializer=None,
-            )
-            for operation, (request, _) in _MESSAGES.items()
-        }
-        self._check = health_pb2_grpc.HealthStub(self._channel).Check
-
-    def __enter__(self) -> "Link":
-        self.calls += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.calls -= 1
-
-    async def call(self, addressed: Addressed) -> Answer:
-        """Make one call. Raises AioRpcError."""
-        call = addressed.call
-        data = await self._methods[call.operation](
-            encode(addressed), timeout=call.timeout_ms / 1_000
+        self._unary = Unary(self._channel)
+        self._drive: Any = self._channel.stream_stream(
+            f"/{wire.SERVICE}/Drive",
+            request_serializer=participant_pb2.DriveRequest.SerializeToString,
+            response_deserializer=None,
         )
-        response = _MESSAGES[call.operation][1]
-        try:
-            answer = response.FromString(data).answer
-        except DecodeError:
-            return Unknown(f"DATA_LOSS: {len(data)} bytes that are no {response.DESCRIPTOR.name}")
-        return decode(answer)
+        self._check = health_pb2_grpc.HealthStub(self._channel).Check
+        self._stream: DriveStream | None = None
+        # The participant served no Drive when it was asked last; until then it is not asked again.
+        self._unary_until = 0.0
+        self._carrying: asyncio.Task[None] | None = None
+        self._calling: set[asyncio.Task[Answer]] = set()
+
+    def __len__(self) -> int:
+        """Return how many calls have no answer yet."""
+        streamed = len(self._stream) if self._stream is not None else 0
+        return streamed + len(self._calling)
+
+    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+        """Send one call, by stream where that is served."""
+        if self._stream is None:
+            if self._loop.time() < self._unary_until:
+                self._send_unary(addressed, done)
+                return
+            self._stream = DriveStream()
+            self._carrying = self._loop.create_task(self._carry(self._stream))
+        self._stream.send(addressed, done)
 
     async def check(self, timeout: float) -> health_pb2.HealthCheckResponse:
         """Ask the health service about the whole server. Raises AioRpcError."""
@@ -181,70 +152,40 @@ class Link:
         return response
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel; calls without an answer are Unknown."""
+        tasks = [*self._calling, *([self._carrying] if self._carrying else ())]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._stream is not None:
+            self._stream.give_up(wire.CLOSED)
         await self._channel.close(None)
 
+    async def _carry(self, stream: DriveStream) -> None:
+        """Run a stream to its end, and answer what it leaves."""
+        end = await stream.run(self._drive())
+        # From here on calls open a new stream, those that the answers below give rise to as well.
+        self._stream = None
+        if end is not None:
+            stream.give_up(end)
+            return
+        self._unary_until = self._loop.time() + ASK_FOR_DRIVE_EVERY_SECONDS
+        for addressed, done in stream.abandon():
+            self._send_unary(addressed, done)
 
-def encode(addressed: Addressed) -> Any:
-    """Write the request of a call."""
-    call, spec = addressed.call, addressed.branch
-    kind: Any = spec.kind.value
-    body = participant_pb2.BranchCall(
-        xid=call.xid,
-        branch_id=call.branch_id,
-        kind=kind,
-        action=spec.action,
-        payload=spec.payload,
-        attempt=call.attempt,
-        not_after_us=call.not_after,
-        trace_parent=addressed.trace_parent,
-    )
-    if call.operation is Operation.DELIVER:
-        decision: Any = call.decision.value
-        return participant_pb2.DeliverRequest(call=body, decision=decision)
-    return _MESSAGES[call.operation][0](call=body)
+    def _send_unary(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+        def finish(task: asyncio.Task[Answer]) -> None:
+            self._calling.discard(task)
+            done(_answer_of(task))
 
-
-def decode(answer: transaction_pb2.Answer) -> Answer:
-    """Read a participant's answer; what breaks the contract is Unknown."""
-    kind = answer.WhichOneof("kind")
-    if kind == "ok":
-        size = len(answer.ok.result)
-        if size > limits.RESULT_BYTES_MAX:
-            most = limits.RESULT_BYTES_MAX
-            return Unknown(f"OUT_OF_RANGE: a result of {size} bytes; at most {most} are allowed")
-        return Ok(answer.ok.result)
-    if kind == "refused":
-        return Refused(shorten(answer.refused.reason, limits.REASON_BYTES_MAX))
-    if kind == "retry":
-        reason = shorten(answer.retry.reason, limits.REASON_BYTES_MAX)
-        return Retry(max(answer.retry.after_ms, 0), reason)
-    if kind == "pending":
-        return Pending()
-    return Unknown("DATA_LOSS: an answer that says none of ok, refused, retry, pending")
-
-
-_CLOSED = Unknown("CANCELLED: the coordinator is stopping")
+        task = self._loop.create_task(self._unary.call(addressed))
+        self._calling.add(task)
+        task.add_done_callback(finish)
 
 
 def _answer_of(task: asyncio.Task[Answer]) -> Answer:
     if task.cancelled():
-        return _CLOSED
+        return wire.CLOSED
     error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, grpc.aio.AioRpcError):
-        return Unknown(_error_text(error))
-    return Unknown(shorten(f"{type(error).__name__}: {error}", limits.REASON_BYTES_MAX))
-
-
-# gRPC's way of saying that nobody listens at an address.
-_CONNECTING = re.compile(
-    r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
-    r"(?:Failed to connect to remote host: )?"
-)
-
-
-def _error_text(error: grpc.aio.AioRpcError) -> str:
-    details = _CONNECTING.sub(r"\g<where>: ", error.details() or "no details")
-    return shorten(f"{error.code().name}: {details}", limits.REASON_BYTES_MAX)
+    return task.result() if error is None else wire.unknown(error)

@@ -42,6 +42,11 @@ class TransactionServiceStub(object):
                 request_serializer=trypact_dot_v1_dot_initiator__pb2.ExecuteRequest.SerializeToString,
                 response_deserializer=trypact_dot_v1_dot_initiator__pb2.ExecuteResponse.FromString,
                 _registered_method=True)
+        self.ExecuteStream = channel.stream_stream(
+                '/trypact.v1.TransactionService/ExecuteStream',
+                request_serializer=trypact_dot_v1_dot_initiator__pb2.ExecuteStreamRequest.SerializeToString,
+                response_deserializer=trypact_dot_v1_dot_initiator__pb2.ExecuteStreamResponse.FromString,
+                _registered_method=True)
         self.Begin = channel.unary_unary(
                 '/trypact.v1.TransactionService/Begin',
                 request_serializer=trypact_dot_v1_dot_initiator__pb2.BeginRequest.SerializeToString,
@@ -92,6 +97,15 @@ class TransactionServiceServicer(object):
 
     def Execute(self, request, context):
         """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExecuteStream(self, request_iterator, context):
+        """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
+        Replies come in any order, each under the id of its request. A broken stream leaves the
+        outcome of its unanswered requests unknown: ask again, with the same xids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +174,11 @@ def add_TransactionServiceServicer_to_server(servicer, server):
                     servicer.Execute,
                     request_deserializer=trypact_dot_v1_dot_initiator__pb2.ExecuteRequest.FromString,
                     response_serializer=trypact_dot_v1_dot_initiator__pb2.ExecuteResponse.SerializeToString,
+            ),
+            'ExecuteStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExecuteStream,
+                    request_deserializer=trypact_dot_v1_dot_initiator__pb2.ExecuteStreamRequest.FromString,
+                    response_serializer=trypact_dot_v1_dot_initiator__pb2.ExecuteStreamResponse.SerializeToString,
             ),
             'Begin': grpc.unary_unary_rpc_method_handler(
                     servicer.Begin,
@@ -232,6 +251,33 @@ class TransactionService(object):
             '/trypact.v1.TransactionService/Execute',
             trypact_dot_v1_dot_initiator__pb2.ExecuteRequest.SerializeToString,
             trypact_dot_v1_dot_initiator__pb2.ExecuteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExecuteStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trypact.v1.TransactionService/ExecuteStream',
+            trypact_dot_v1_dot_initiator__pb2.ExecuteStreamRequest.SerializeToString,
+            trypact_dot_v1_dot_initiator__pb2.ExecuteStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

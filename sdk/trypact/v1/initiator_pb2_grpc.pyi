@@ -38,6 +38,11 @@ class TransactionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TransactionServiceAsyncStub: ...
     Execute: _grpc.UnaryUnaryMultiCallable[_initiator_pb2.ExecuteRequest, _initiator_pb2.ExecuteResponse]
     """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel."""
+    ExecuteStream: _grpc.StreamStreamMultiCallable[_initiator_pb2.ExecuteStreamRequest, _initiator_pb2.ExecuteStreamResponse]
+    """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
+    Replies come in any order, each under the id of its request. A broken stream leaves the
+    outcome of its unanswered requests unknown: ask again, with the same xids.
+    """
     Begin: _grpc.UnaryUnaryMultiCallable[_initiator_pb2.BeginRequest, _initiator_pb2.BeginResponse]
     """Opens an interactive transaction. Optional: the first Try may carry the same description."""
     Try: _grpc.UnaryUnaryMultiCallable[_initiator_pb2.TransactionServiceTryRequest, _initiator_pb2.TransactionServiceTryResponse]
@@ -65,6 +70,11 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Execute: _aio.UnaryUnaryMultiCallable[_initiator_pb2.ExecuteRequest, _initiator_pb2.ExecuteResponse]  # type: ignore[assignment]
     """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel."""
+    ExecuteStream: _aio.StreamStreamMultiCallable[_initiator_pb2.ExecuteStreamRequest, _initiator_pb2.ExecuteStreamResponse]  # type: ignore[assignment]
+    """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
+    Replies come in any order, each under the id of its request. A broken stream leaves the
+    outcome of its unanswered requests unknown: ask again, with the same xids.
+    """
     Begin: _aio.UnaryUnaryMultiCallable[_initiator_pb2.BeginRequest, _initiator_pb2.BeginResponse]  # type: ignore[assignment]
     """Opens an interactive transaction. Optional: the first Try may carry the same description."""
     Try: _aio.UnaryUnaryMultiCallable[_initiator_pb2.TransactionServiceTryRequest, _initiator_pb2.TransactionServiceTryResponse]  # type: ignore[assignment]
@@ -95,6 +105,17 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_initiator_pb2.ExecuteResponse, _abc.Awaitable[_initiator_pb2.ExecuteResponse]]:
         """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel."""
+
+    @_abc_1.abstractmethod
+    def ExecuteStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_initiator_pb2.ExecuteStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_initiator_pb2.ExecuteStreamResponse], _abc.AsyncIterator[_initiator_pb2.ExecuteStreamResponse]]:
+        """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
+        Replies come in any order, each under the id of its request. A broken stream leaves the
+        outcome of its unanswered requests unknown: ask again, with the same xids.
+        """
 
     @_abc_1.abstractmethod
     def Begin(

@@ -3,8 +3,10 @@
 isort:skip_file
 What a participant serves, and the coordinator calls."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from trypact.v1 import transaction_pb2 as _transaction_pb2
 import builtins as _builtins
 import sys
@@ -225,3 +227,110 @@ class DeliverResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliverResponse: _TypeAlias = DeliverResponse  # noqa: Y015
+
+@_typing.final
+class DriveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OPERATION_FIELD_NUMBER: _builtins.int
+        CALL_FIELD_NUMBER: _builtins.int
+        DECISION_FIELD_NUMBER: _builtins.int
+        TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+        operation: _transaction_pb2.Operation.ValueType
+        decision: _transaction_pb2.Decision.ValueType
+        """For Deliver: the decision it follows."""
+        timeout_ms: _builtins.int
+        """How long the coordinator waits for the answer."""
+        @_builtins.property
+        def call(self) -> Global___BranchCall: ...
+        def __init__(
+            self,
+            *,
+            operation: _transaction_pb2.Operation.ValueType = ...,
+            call: Global___BranchCall | None = ...,
+            decision: _transaction_pb2.Decision.ValueType = ...,
+            timeout_ms: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "decision", b"decision", "operation", b"operation", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriveRequest.Item]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___DriveRequest.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriveRequest: _TypeAlias = DriveRequest  # noqa: Y015
+
+@_typing.final
+class DriveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """(xid, branch_id, operation, attempt) is the key of the call."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        XID_FIELD_NUMBER: _builtins.int
+        BRANCH_ID_FIELD_NUMBER: _builtins.int
+        OPERATION_FIELD_NUMBER: _builtins.int
+        ATTEMPT_FIELD_NUMBER: _builtins.int
+        ANSWER_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        xid: _builtins.str
+        branch_id: _builtins.str
+        operation: _transaction_pb2.Operation.ValueType
+        attempt: _builtins.int
+        error: _builtins.str
+        """What a unary call would have failed with: "CODE: details"."""
+        @_builtins.property
+        def answer(self) -> _transaction_pb2.Answer: ...
+        def __init__(
+            self,
+            *,
+            xid: _builtins.str = ...,
+            branch_id: _builtins.str = ...,
+            operation: _transaction_pb2.Operation.ValueType = ...,
+            attempt: _builtins.int = ...,
+            answer: _transaction_pb2.Answer | None = ...,
+            error: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "reply", b"reply"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempt", b"attempt", "branch_id", b"branch_id", "error", b"error", "operation", b"operation", "reply", b"reply", "xid", b"xid"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["answer", "error"]  # noqa: Y015
+        _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_reply) -> _WhichOneofReturnType_reply | None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriveResponse.Item]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___DriveResponse.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriveResponse: _TypeAlias = DriveResponse  # noqa: Y015

@@ -57,6 +57,11 @@ class ParticipantServiceStub(object):
                 request_serializer=trypact_dot_v1_dot_participant__pb2.DeliverRequest.SerializeToString,
                 response_deserializer=trypact_dot_v1_dot_participant__pb2.DeliverResponse.FromString,
                 _registered_method=True)
+        self.Drive = channel.stream_stream(
+                '/trypact.v1.ParticipantService/Drive',
+                request_serializer=trypact_dot_v1_dot_participant__pb2.DriveRequest.SerializeToString,
+                response_deserializer=trypact_dot_v1_dot_participant__pb2.DriveResponse.FromString,
+                _registered_method=True)
 
 
 class ParticipantServiceServicer(object):
@@ -89,6 +94,15 @@ class ParticipantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drive(self, request_iterator, context):
+        """All four for many branches at once: whatever is ready leaves as one message, on both sides.
+        Optional: the coordinator calls the unary methods where this one is not served. Replies come
+        in any order, each with the key of its call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ParticipantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +125,11 @@ def add_ParticipantServiceServicer_to_server(servicer, server):
                     servicer.Deliver,
                     request_deserializer=trypact_dot_v1_dot_participant__pb2.DeliverRequest.FromString,
                     response_serializer=trypact_dot_v1_dot_participant__pb2.DeliverResponse.SerializeToString,
+            ),
+            'Drive': grpc.stream_stream_rpc_method_handler(
+                    servicer.Drive,
+                    request_deserializer=trypact_dot_v1_dot_participant__pb2.DriveRequest.FromString,
+                    response_serializer=trypact_dot_v1_dot_participant__pb2.DriveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +243,33 @@ class ParticipantService(object):
             '/trypact.v1.ParticipantService/Deliver',
             trypact_dot_v1_dot_participant__pb2.DeliverRequest.SerializeToString,
             trypact_dot_v1_dot_participant__pb2.DeliverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trypact.v1.ParticipantService/Drive',
+            trypact_dot_v1_dot_participant__pb2.DriveRequest.SerializeToString,
+            trypact_dot_v1_dot_participant__pb2.DriveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,11 @@ class ParticipantServiceStub:
     Confirm: _grpc.UnaryUnaryMultiCallable[_participant_pb2.ConfirmRequest, _participant_pb2.ConfirmResponse]
     Cancel: _grpc.UnaryUnaryMultiCallable[_participant_pb2.CancelRequest, _participant_pb2.CancelResponse]
     Deliver: _grpc.UnaryUnaryMultiCallable[_participant_pb2.DeliverRequest, _participant_pb2.DeliverResponse]
+    Drive: _grpc.StreamStreamMultiCallable[_participant_pb2.DriveRequest, _participant_pb2.DriveResponse]
+    """All four for many branches at once: whatever is ready leaves as one message, on both sides.
+    Optional: the coordinator calls the unary methods where this one is not served. Replies come
+    in any order, each with the key of its call.
+    """
 
 @_typing.type_check_only
 class ParticipantServiceAsyncStub(ParticipantServiceStub):
@@ -53,6 +58,11 @@ class ParticipantServiceAsyncStub(ParticipantServiceStub):
     Confirm: _aio.UnaryUnaryMultiCallable[_participant_pb2.ConfirmRequest, _participant_pb2.ConfirmResponse]  # type: ignore[assignment]
     Cancel: _aio.UnaryUnaryMultiCallable[_participant_pb2.CancelRequest, _participant_pb2.CancelResponse]  # type: ignore[assignment]
     Deliver: _aio.UnaryUnaryMultiCallable[_participant_pb2.DeliverRequest, _participant_pb2.DeliverResponse]  # type: ignore[assignment]
+    Drive: _aio.StreamStreamMultiCallable[_participant_pb2.DriveRequest, _participant_pb2.DriveResponse]  # type: ignore[assignment]
+    """All four for many branches at once: whatever is ready leaves as one message, on both sides.
+    Optional: the coordinator calls the unary methods where this one is not served. Replies come
+    in any order, each with the key of its call.
+    """
 
 class ParticipantServiceServicer(metaclass=_abc_1.ABCMeta):
     """The four operations. Each may arrive more than once and in any order: a fence makes them
@@ -87,5 +97,16 @@ class ParticipantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _participant_pb2.DeliverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_participant_pb2.DeliverResponse, _abc.Awaitable[_participant_pb2.DeliverResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Drive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_participant_pb2.DriveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_participant_pb2.DriveResponse], _abc.AsyncIterator[_participant_pb2.DriveResponse]]:
+        """All four for many branches at once: whatever is ready leaves as one message, on both sides.
+        Optional: the coordinator calls the unary methods where this one is not served. Replies come
+        in any order, each with the key of its call.
+        """
 
 def add_ParticipantServiceServicer_to_server(servicer: ParticipantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

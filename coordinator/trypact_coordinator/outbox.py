@@ -1,0 +1,56 @@
+"""Items on their way out of a stream: whatever is ready at a turn of the loop leaves together.
+
+There is no timer and no waiting for company. A batch is bounded by count and by bytes, well under
+what gRPC takes as one message; what is left over is the next batch.
+"""
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+BATCH_ITEMS_MAX = 256
+BATCH_BYTES_MAX = 1024 * 1024
+
+
+ItemT = TypeVar("ItemT")
+
+
+class Outbox(Generic[ItemT]):
+    """Collects items for one writer, which iterates over their batches."""
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[ItemT, int]] = deque()
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: ItemT, size_bytes: int) -> None:
+        """Send an item of about that many bytes with whatever else is ready."""
+        self._items.append((item, size_bytes))
+        self._ready.set()
+
+    def close(self) -> None:
+        """End the iteration once everything before has left."""
+        self._closed = True
+        self._ready.set()
+
+    def __aiter__(self) -> "Outbox[ItemT]":
+        return self
+
+    async def __anext__(self) -> list[ItemT]:
+        while not self._items:
+            if self._closed:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        items = self._items
+        item, size_bytes = items.popleft()
+        batch = [item]
+        while items and len(batch) < BATCH_ITEMS_MAX:
+            size_bytes += items[0][1]
+            if size_bytes > BATCH_BYTES_MAX:
+                break
+            batch.append(items.popleft()[0])
+        return batch

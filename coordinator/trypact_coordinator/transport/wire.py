@@ -1,0 +1,87 @@
+"""Between the transport's wire and the core: calls are written, answers are read."""
+
+import re
+from typing import Any
+
+import grpc
+from trypact.v1 import participant_pb2, transaction_pb2
+
+from trypact_coordinator.core import limits
+from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
+from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.ports import Addressed
+from trypact_coordinator.text import shorten
+
+SERVICE = participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"].full_name
+
+CLOSED = Unknown("CANCELLED: the coordinator is stopping")
+EMPTY = "DATA_LOSS: an answer that says none of ok, refused, retry, pending"
+
+
+def fill(body: participant_pb2.BranchCall, addressed: Addressed) -> None:
+    """Write what every operation's request carries."""
+    call, spec = addressed.call, addressed.branch
+    kind: Any = spec.kind.value
+    body.xid = call.xid
+    body.branch_id = call.branch_id
+    body.kind = kind
+    body.action = spec.action
+    body.payload = spec.payload
+    body.attempt = call.attempt
+    body.not_after_us = call.not_after
+    body.trace_parent = addressed.trace_parent
+
+
+def drive_request(batch: list[Addressed]) -> participant_pb2.DriveRequest:
+    """Write a batch of calls."""
+    request = participant_pb2.DriveRequest()
+    for addressed in batch:
+        call = addressed.call
+        item = request.items.add()
+        operation: Any = call.operation.value
+        item.operation = operation
+        item.timeout_ms = call.timeout_ms
+        if call.operation is Operation.DELIVER:
+            decision: Any = call.decision.value
+            item.decision = decision
+        fill(item.call, addressed)
+    return request
+
+
+def decode(answer: transaction_pb2.Answer) -> Answer:
+    """Read a participant's answer; what breaks the contract is Unknown."""
+    kind = answer.WhichOneof("kind")
+    if kind == "ok":
+        size = len(answer.ok.result)
+        if size > limits.RESULT_BYTES_MAX:
+            most = limits.RESULT_BYTES_MAX
+            return Unknown(f"OUT_OF_RANGE: a result of {size} bytes; at most {most} are allowed")
+        return Ok(answer.ok.result)
+    if kind == "refused":
+        return Refused(shorten(answer.refused.reason, limits.REASON_BYTES_MAX))
+    if kind == "retry":
+        reason = shorten(answer.retry.reason, limits.REASON_BYTES_MAX)
+        return Retry(max(answer.retry.after_ms, 0), reason)
+    if kind == "pending":
+        return Pending()
+    return Unknown(EMPTY)
+
+
+# gRPC's way of saying that nobody listens at an address.
+_CONNECTING = re.compile(
+    r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
+    r"(?:Failed to connect to remote host: )?"
+)
+
+
+def failed(code: grpc.StatusCode, details: str | None) -> Unknown:
+    """Say with what status a call ended."""
+    said = _CONNECTING.sub(r"\g<where>: ", details or "no details")
+    return Unknown(shorten(f"{code.name}: {said}", limits.REASON_BYTES_MAX))
+
+
+def unknown(error: BaseException) -> Unknown:
+    """Say what went wrong with a call."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return failed(error.code(), error.details())
+    return Unknown(shorten(f"{type(error).__name__}: {error}", limits.REASON_BYTES_MAX))

@@ -1,0 +1,89 @@
+"""Drive: many calls of the coordinator over one stream, each answered when it is done."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+import grpc
+
+from trypact._outbox import Outbox
+from trypact.kinds import Operation, from_wire
+from trypact.limits import shortened
+from trypact.v1 import participant_pb2, transaction_pb2
+
+# Calls of one stream without an answer, above which it is not read any further.
+CALLS_MAX = 1024
+
+
+class CallFailed(NamedTuple):
+    """Why a call has no answer: what a unary call fails with. To the coordinator it is unknown."""
+
+    status: grpc.StatusCode
+    message: str
+
+
+Attend = Callable[
+    [participant_pb2.BranchCall, Operation, int], Awaitable[transaction_pb2.Answer | CallFailed]
+]
+
+
+class Drive:
+    """One coordinator's stream.
+
+    Args:
+        attend: answers one call; it must not raise.
+    """
+
+    def __init__(self, attend: Attend) -> None:
+        self._attend = attend
+        self._outbox: Outbox[participant_pb2.DriveResponse.Item] = Outbox()
+        self._running: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(CALLS_MAX)
+
+    async def serve(
+        self, requests: AsyncIterator[participant_pb2.DriveRequest]
+    ) -> AsyncIterator[participant_pb2.DriveResponse]:
+        """Yield batches of answers until the coordinator has closed and all are given.
+
+        When it vanishes the calls that have begun still run; their answers are asked for again.
+        """
+        reading = asyncio.create_task(self._read(requests))
+        try:
+            async for items in self._outbox:
+                yield participant_pb2.DriveResponse(items=items)
+            await reading
+        finally:
+            reading.cancel()
+
+    async def _read(self, requests: AsyncIterator[participant_pb2.DriveRequest]) -> None:
+        try:
+            async for batch in requests:
+                for item in batch.items:
+                    await self._room.acquire()
+                    task = asyncio.create_task(self._answer(item))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
+            if self._running:
+                await asyncio.wait(self._running)
+        finally:
+            self._outbox.close()
+
+    async def _answer(self, item: participant_pb2.DriveRequest.Item) -> None:
+        call = item.call
+        reply = participant_pb2.DriveResponse.Item(
+            xid=call.xid,
+            branch_id=call.branch_id,
+            operation=item.operation,
+            attempt=call.attempt,
+        )
+        operation = from_wire(Operation, item.operation)
+        if operation is None:
+            reply.error = "INVALID_ARGUMENT: operation is missing"
+        else:
+            answer = await self._attend(call, operation, item.decision)
+            if isinstance(answer, CallFailed):
+                reply.error = shortened(f"{answer.status.name}: {answer.message}")
+            else:
+                reply.answer.CopyFrom(answer)
+        self._room.release()
+        self._outbox.put(reply, reply.ByteSize())

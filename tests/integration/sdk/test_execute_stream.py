@@ -1,0 +1,154 @@
+"""How the client's requests travel: together on a stream, or one by one to an older coordinator."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+import trypact
+from trypact.v1 import initiator_pb2, transaction_pb2
+
+
+class ScriptedCoordinator:
+    """A gRPC server with just the methods of TransactionService that a test gives it."""
+
+    def __init__(self, **handlers: grpc.RpcMethodHandler) -> None:
+        self._server = grpc.aio.server()
+        generic = grpc.method_handlers_generic_handler("trypact.v1.TransactionService", handlers)
+        self._server.add_generic_rpc_handlers((generic,))
+        self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    async def __aenter__(self) -> "ScriptedCoordinator":
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+
+
+def confirmed(request: initiator_pb2.ExecuteRequest) -> initiator_pb2.ExecuteResponse:
+    outcome = transaction_pb2.TransactionOutcome(
+        xid=request.begin.xid,
+        name=request.begin.name,
+        state=transaction_pb2.TRANSACTION_STATE_CONFIRMED,
+        decision=transaction_pb2.DECISION_CONFIRM,
+    )
+    return initiator_pb2.ExecuteResponse(outcome=outcome)
+
+
+class Batches:
+    """An ExecuteStream that keeps the size of each batch and answers its requests backwards."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.streams = 0
+        self.break_next = False
+
+    async def serve(
+        self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest], context: Any
+    ) -> AsyncIterator[initiator_pb2.ExecuteStreamResponse]:
+        self.streams += 1
+        async for request in requests:
+            self.sizes.append(len(request.items))
+            if self.break_next:
+                self.break_next = False
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "moved away")
+            yield initiator_pb2.ExecuteStreamResponse(
+                items=[
+                    initiator_pb2.ExecuteStreamResponse.Item(
+                        id=item.id, response=confirmed(item.request)
+                    )
+                    for item in reversed(request.items)
+                ]
+            )
+
+    @property
+    def handler(self) -> grpc.RpcMethodHandler:
+        return grpc.stream_stream_rpc_method_handler(
+            self.serve,
+            request_deserializer=initiator_pb2.ExecuteStreamRequest.FromString,
+            response_serializer=initiator_pb2.ExecuteStreamResponse.SerializeToString,
+        )
+
+
+@pytest_asyncio.fixture
+async def batches() -> AsyncIterator[tuple[Batches, trypact.Client]]:
+    served = Batches()
+    async with (
+        ScriptedCoordinator(ExecuteStream=served.handler) as coordinator,
+        trypact.Client(coordinator.endpoint, patience=10.0) as client,
+    ):
+        yield served, client
+
+
+Served = tuple[Batches, trypact.Client]
+BRANCHES = [trypact.tcc("inventory.reserve")]
+
+
+async def test_what_is_ready_at_once_leaves_as_one_message(batches: Served) -> None:
+    served, client = batches
+    await client.execute("warm.up", BRANCHES)
+
+    outcomes = await asyncio.gather(
+        *(client.execute("order.submit", BRANCHES, xid=f"x{number}") for number in range(100))
+    )
+
+    assert [outcome.xid for outcome in outcomes] == [f"x{number}" for number in range(100)]
+    assert served.streams == 1
+    assert served.sizes[1:] == [100]
+
+
+async def test_a_batch_is_bounded_by_count_and_by_bytes(batches: Served) -> None:
+    served, client = batches
+    await client.execute("warm.up", BRANCHES)
+    large = [trypact.tcc("inventory.reserve", b"x" * 200_000)]
+
+    await asyncio.gather(*(client.execute("many", BRANCHES) for _ in range(300)))
+    await asyncio.gather(*(client.execute("large", large) for _ in range(10)))
+
+    assert served.sizes[1:] == [256, 44, 5, 5]
+
+
+async def test_a_broken_stream_is_opened_again_and_its_requests_asked_again(
+    batches: Served,
+) -> None:
+    served, client = batches
+    served.break_next = True
+
+    outcome = await client.execute("order.submit", BRANCHES, xid="x")
+
+    assert outcome.xid == "x"
+    assert served.streams == 2
+
+
+async def test_a_caller_who_gives_up_disturbs_nobody_else(batches: Served) -> None:
+    _, client = batches
+    given_up = asyncio.create_task(client.execute("order.submit", BRANCHES, xid="gone"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+
+    assert (await client.execute("order.submit", BRANCHES, xid="stays")).xid == "stays"
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+
+
+async def test_an_older_coordinator_is_asked_one_by_one() -> None:
+    async def execute(request: initiator_pb2.ExecuteRequest, context: Any) -> Any:
+        return confirmed(request)
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        execute,
+        request_deserializer=initiator_pb2.ExecuteRequest.FromString,
+        response_serializer=initiator_pb2.ExecuteResponse.SerializeToString,
+    )
+    async with (
+        ScriptedCoordinator(Execute=handler) as coordinator,
+        trypact.Client(coordinator.endpoint) as client,
+    ):
+        outcomes = await asyncio.gather(
+            *(client.execute("order.submit", BRANCHES, xid=f"x{number}") for number in range(3))
+        )
+
+    assert [outcome.xid for outcome in outcomes] == ["x0", "x1", "x2"]

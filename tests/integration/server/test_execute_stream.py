@@ -1,0 +1,114 @@
+"""ExecuteStream over real gRPC: many transactions on one stream."""
+
+import asyncio
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+from trypact.v1 import initiator_pb2
+from trypact.v1.transaction_pb2 import Decision
+
+from tests.integration.server.house import House, branch
+from tests.integration.server.scripted_participant import hangs, ok, refuses
+
+Item = initiator_pb2.ExecuteStreamRequest.Item
+CONFIRMED, CANCELLED = 4, 5
+
+
+def item(id_: int, xid: str, *branch_ids: str) -> Item:
+    request = initiator_pb2.ExecuteRequest(
+        begin=initiator_pb2.Begin(xid=xid, name="test"),
+        branches=[branch(branch_id) for branch_id in branch_ids],
+    )
+    return Item(id=id_, request=request)
+
+
+async def send(stream: Any, *items: Item) -> None:
+    await stream.write(initiator_pb2.ExecuteStreamRequest(items=items))
+
+
+async def replies(stream: Any, count: int) -> dict[int, Any]:
+    """Read that many replies, by id."""
+    read: dict[int, Any] = {}
+    while len(read) < count:
+        for reply in (await stream.read()).items:
+            read[reply.id] = reply
+    return read
+
+
+async def test_each_request_is_answered_under_its_id_in_whatever_order(house: House) -> None:
+    house.participant.on("no", "Try", refuses("sold out"))
+    stream = house.transactions.ExecuteStream()
+
+    await send(stream, item(1, "x1", "a"), item(2, "x2", "no"), item(3, "x3", "c"))
+    answered = await replies(stream, 3)
+
+    states = {id_: reply.response.outcome.state for id_, reply in answered.items()}
+    assert states == {1: CONFIRMED, 2: CANCELLED, 3: CONFIRMED}
+    assert answered[2].response.outcome.reason == "sold out"
+
+
+async def test_a_slow_transaction_holds_up_none_of_its_neighbours(house: House) -> None:
+    house.participant.on("slow", "Try", hangs(), ok())
+    stream = house.transactions.ExecuteStream()
+
+    await send(stream, item(1, "x1", "slow"), item(2, "x2", "b"))
+
+    assert list(await replies(stream, 1)) == [2]
+    assert list(await replies(stream, 1)) == [1]
+
+
+async def test_a_bad_request_ends_with_its_status_and_not_the_stream(house: House) -> None:
+    stream = house.transactions.ExecuteStream()
+
+    await send(stream, item(1, "with space", "b"), item(2, "x2"), item(3, "x3", "b"))
+    answered = await replies(stream, 3)
+
+    for id_, field in ((1, "xid"), (2, "branches")):
+        status = status_pb2.Status.FromString(answered[id_].status)
+        assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert status.message.startswith(field)
+    assert answered[3].response.outcome.state == CONFIRMED
+
+
+async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> None:
+    stream = house.transactions.ExecuteStream()
+
+    await send(stream, item(1, "x", "b"), item(2, "x", "b"), item(3, "x", "other"))
+    answered = await replies(stream, 3)
+
+    assert answered[1].response == answered[2].response
+    assert b"XID_CONFLICT" in answered[3].status
+    assert house.participant.count("b", "Try") == 1
+
+
+async def test_when_the_initiator_vanishes_its_transactions_go_on(house: House) -> None:
+    house.participant.on("b", "Try", hangs(), ok())
+    stream = house.transactions.ExecuteStream()
+    await send(stream, item(1, "x", "b"))
+    await house.participant.called("b", "Try")
+
+    stream.cancel()
+
+    outcome = await house.transactions.Wait(initiator_pb2.WaitRequest(xid="x"))
+    assert outcome.outcome.decision == Decision.DECISION_CONFIRM
+
+
+async def test_closing_the_sending_side_lets_what_runs_be_answered(house: House) -> None:
+    stream = house.transactions.ExecuteStream()
+    await send(stream, *(item(number, f"x{number}", "b") for number in range(1, 51)))
+    await stream.done_writing()
+
+    assert sorted(await replies(stream, 50)) == list(range(1, 51))
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_coordinator_that_is_starting_refuses_the_stream(house: House) -> None:
+    house.server._ready = False
+    stream = house.transactions.ExecuteStream()
+
+    await asyncio.gather(send(stream, item(1, "x", "b")), return_exceptions=True)
+
+    assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+    house.server._ready = True
