@@ -16,7 +16,7 @@ from types import TracebackType
 
 _READY = "listening on "
 # How long a child may take to start, and to end when it is asked to, in seconds.
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 
 

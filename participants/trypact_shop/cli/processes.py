@@ -12,6 +12,9 @@ from trypact_shop.endpoints import COORDINATOR, COORDINATOR_VARIABLE, endpoint_o
 if TYPE_CHECKING:
     import grpc
 
+# How long `up` looks for the coordinator, in seconds.
+_COORDINATOR_PATIENCE = 2.0
+
 
 @click.command()
 @click.option(
@@ -35,6 +38,8 @@ def up(coordinator: str, data: str) -> None:
 
     from trypact_shop.endpoints import ENDPOINTS
     from trypact_shop.launcher import ChildFailed, Children
+
+    _require_coordinator(coordinator)
 
     def interrupted(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -67,6 +72,20 @@ def up(coordinator: str, data: str) -> None:
             f"exit code {children.all[name].returncode}",
             f"See {children.all[name].log}.",
         )
+
+
+def _require_coordinator(coordinator: str) -> None:
+    import trypact
+
+    with trypact.SyncClient(coordinator, patience=_COORDINATOR_PATIENCE) as client:
+        try:
+            client.ping()
+        except trypact.TrypactError as error:
+            raise Failure(
+                "the shop did not start",
+                str(error),
+                "Start a coordinator with `trypact dev`, or name its address with --coordinator.",
+            ) from None
 
 
 @click.command()

@@ -12,7 +12,7 @@ from trypact_shop.v1 import order_pb2
 # A buyer who is blocked, and has money and coupons all the same.
 BLOCKED_BUYER = 1_000
 # How long one order may take, crashes included, in seconds.
-PATIENCE = 25.0
+PATIENCE = 60.0
 _CALL_TIMEOUT = 20.0
 
 _TEA, _CUP, _TRAY, _KETTLE, _SIGNED = 1002, 1003, 1004, 1005, 1006

@@ -15,8 +15,8 @@ COORDINATOR_FAILPOINT = "TRYPACT_FAILPOINT"
 # Orders that are under way when somebody is killed.
 UNDER_WAY = 4
 # How long a crash may take to happen, to be noticed, and to be over, in seconds.
-_CRASH_TIMEOUT = 15.0
-_SETTLE_TIMEOUT = 20.0
+_CRASH_TIMEOUT = 30.0
+_SETTLE_TIMEOUT = 30.0
 # Those who must have refused something.
 _REFUSERS = {"order", "inventory", "coupon", "balance"}
 

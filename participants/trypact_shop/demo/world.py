@@ -24,7 +24,7 @@ from trypact_shop.v1 import (
     order_pb2_grpc,
 )
 
-_COMMAND_TIMEOUT = 20.0
+_COMMAND_TIMEOUT = 30.0
 
 ValueT = TypeVar("ValueT")
 

@@ -8,7 +8,7 @@ from trypact_shop.demo.world import World, until
 from trypact_shop.v1 import balance_pb2, coupon_pb2, inventory_pb2, member_pb2, order_pb2
 
 _numbers = itertools.count(1)
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Buyer:

@@ -10,7 +10,7 @@ import pytest
 from trypact_shop.demo.world import until
 
 _COMMAND = [sys.executable, "-m", "trypact_shop.demo", "--orders", "40"]
-TIMEOUT = 60.0
+TIMEOUT = 110.0
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -68,7 +68,7 @@ def test_every_participant_explains_its_flags(name: str) -> None:
     command = [sys.executable, "-m", f"trypact_shop.{name}", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
-    for flag in ("--listen", "--database", "--coordinator", "--instance"):
+    for flag in ("--listen", "--advertise", "--database", "--coordinator", "--instance"):
         assert flag in done.stdout
 
 

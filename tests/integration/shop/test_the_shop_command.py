@@ -149,6 +149,15 @@ def test_a_shop_that_is_closed_is_said_so_in_three_lines(
         assert "trypact shop up" in err
 
 
+def test_up_without_a_coordinator_says_so(run: Run, tmp_path: Path) -> None:
+    words = ("up", "--coordinator", "127.0.0.1:1", "--data", tmp_path / "data")
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 3
+    assert "the coordinator at 127.0.0.1:1 does not answer" in err
+    assert not (tmp_path / "data").exists()
+
+
 def test_up_runs_all_participants_until_it_is_told_to_stop(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
