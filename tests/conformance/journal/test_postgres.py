@@ -17,6 +17,7 @@ from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.postgres import PostgresJournal
 from trypact_coordinator.journal.postgres_session import SQL
+from trypact_coordinator.journal.row import row_of
 from trypact_coordinator.journal.schema import migrations
 from trypact_coordinator.ports import Query, Verdict
 
@@ -349,7 +350,8 @@ async def test_a_batch_is_planned_by_index_on_a_table_without_statistics(
         " SELECT 'x' || n, name, state, version, epoch, write_id, due_at, created_at, paused,"
         " labels, participants, spec, progress FROM transactions, generate_series(1, 2000) n"
     )
-    parameters = journal._parameters([], lazy=False)
+    rows = [row_of(write(decided(begun(f"x{n}")))) for n in range(512)]
+    parameters = journal._parameters(rows, lazy=False)
     cursor = await session.execute(b"EXPLAIN " + SQL["append"], parameters)
     plan = "\n".join(row[0] for row in await cursor.fetchall())
     assert "Index Scan using transactions_pkey on transactions" in plan
