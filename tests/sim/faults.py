@@ -40,6 +40,7 @@ class Faults:
         self.append_reply_lost = chance()
         self.load_fails = chance() / 4
         self.crashes = rng.choice((0, 0, 1, 2, 3))
+        self.stops = rng.choice((0, 0, 0, 1))
         self.takeovers = rng.choice((0, 0, 0, 1, 2))
         self.site_crashes = rng.choice((0, 0, 1, 2))
         self.clock_jumps = rng.choice((0, 0, 0, 1, 3))

@@ -6,6 +6,7 @@ whatever was ever begun must converge to its end.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from typing import Any
@@ -116,6 +117,9 @@ class Simulation:
             self.store.registry[site, "i1"] = row
         chaos = asyncio.ensure_future(self._chaos())
         keeper = asyncio.ensure_future(self._keep_one_alive())
+        # Some ask twice: the same transaction, from two places at once.
+        twins = [job for job in self.jobs if not job.spec.interactive][: self.rng.choice((0, 0, 1))]
+        self.jobs += twins
         clients = [asyncio.ensure_future(self._client(job)) for job in self.jobs]
         await asyncio.sleep(BUSY_US / 1e6)
         await chaos
@@ -210,6 +214,7 @@ class Simulation:
     async def _chaos(self) -> None:
         faults, acts = self.faults, []
         acts += [self._crash] * faults.crashes
+        acts += [self._stop] * faults.stops
         acts += [self._take_over] * faults.takeovers
         acts += [self._crash_site] * faults.site_crashes
         acts += [self._jump_clock] * faults.clock_jumps
@@ -229,6 +234,20 @@ class Simulation:
             self.crash_at_commit = self.commits + self.rng.randint(1, 6)
         else:
             self.crash_at_send = self.sends + self.rng.randint(1, 6)
+
+    async def _stop(self) -> None:
+        """A coordinator is asked to stop, as by SIGTERM; what it left is in the journal."""
+        alive = [process for process in self.processes if process.alive]
+        if not alive:
+            return
+        process, grace_ms = self.rng.choice(alive), self.rng.choice((0, 50, 1_000))
+        self.note(f"{process.name}: stops, grace {grace_ms} ms")
+        began_us = self.loop.us
+        with contextlib.suppress(Died):
+            await process.call(process.coordinator.stop(grace_ms))
+        process.kill("stopped")
+        took_us = self.loop.us - began_us
+        self.oracle.check(took_us < grace_ms * 1000 + 1_000_000, "L1", "it does not stop")
 
     async def _take_over(self) -> None:
         """A second coordinator takes the journal while the first believes it is the only one."""

@@ -50,6 +50,7 @@ def test_every_kind_of_fault_and_every_end_occurs():
         "dies (before a commit)",
         "dies (after a commit)",
         "dies (after a send)",
+        "dies (stopped)",
         "stops itself: OwnershipLost",
         "a second coordinator takes over",
         "the database's clock jumps",

@@ -27,7 +27,7 @@ from trypact_coordinator.core.events import Answered, Event, Resumed, TimePassed
 from trypact_coordinator.core.outcome import Outcome, Record
 from trypact_coordinator.core.policy import MILLISECOND, SECOND, Policy
 from trypact_coordinator.core.step import freeze, step
-from trypact_coordinator.core.transaction import Transaction
+from trypact_coordinator.core.transaction import BranchState, Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
 from trypact_coordinator.runtime.failpoints import Failpoint, Failpoints
@@ -98,6 +98,8 @@ class Driver:
         self._reloads: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.epoch = 0
+        # Why nothing is taken into memory any more.
+        self._abandoned: CoordinatorError | None = None
         # Set whenever a slot was freed, for those who wait for room or for the end.
         self.freed = asyncio.Event()
 
@@ -120,16 +122,14 @@ class Driver:
 
         If the journal has the xid already, that transaction takes its place: callers compare.
         """
-        slot = self._slots[xid] = Slot(xid)
+        slot = self._add_slot(xid)
         self._failpoints.visit(Failpoint.BEFORE_BEGIN)
         self._obey(slot, outcome, None)
 
     def adopt(self, transaction: Transaction) -> None:
         """Take up a transaction that was read from the journal, unless it is in memory."""
-        if transaction.xid in self._slots:
-            return
-        slot = self._slots[transaction.xid] = Slot(transaction.xid)
-        self._take_up(slot, transaction)
+        if transaction.xid not in self._slots and self._abandoned is None:
+            self._take_up(self._add_slot(transaction.xid), transaction)
 
     async def ask(self, xid: str, event: Event) -> Transaction:
         """Step a transaction with a request; return it once the step is durable.
@@ -145,7 +145,7 @@ class Driver:
             raise UnknownTransaction(f"no transaction {xid} is known")
         else:
             # In its inbox first, so that it is not evicted as idle before the event is fed.
-            slot = self._slots[xid] = Slot(xid)
+            slot = self._add_slot(xid)
             slot.inbox.append((event, future))
             self._take_up(slot, loaded)
             self._drain(slot)
@@ -169,7 +169,7 @@ class Driver:
             return loaded
         else:
             # Waited for first, so that it is not evicted as idle before.
-            slot = self._slots[xid] = Slot(xid)
+            slot = self._add_slot(xid)
             slot.waiters.append((until, future))
             self._take_up(slot, loaded)
         try:
@@ -186,11 +186,21 @@ class Driver:
             await self.freed.wait()
 
     def abandon(self, error: CoordinatorError) -> None:
-        """Forget everything in memory; whoever waits gets the error."""
+        """Forget everything in memory, for good; whoever waits or asks later gets the error.
+
+        Records that are on their way may still be written, so nothing is taken up again here.
+        """
+        self._abandoned = error
         for slot in list(self._slots.values()):
             self._fail(slot, error)
         for task in self._reloads:
             task.cancel()
+
+    def _add_slot(self, xid: str) -> Slot:
+        if self._abandoned is not None:
+            raise self._abandoned
+        slot = self._slots[xid] = Slot(xid)
+        return slot
 
     # ------------------------------------------------------------ stepping
 
@@ -328,6 +338,9 @@ class Driver:
         if tx.due_at is not None and tx.due_at - self._clock.now() < self._evict_after_us:
             return
         if any(branch.in_flight for branch in tx.branches):
+            return
+        # A result of Try rides on the decision's record; until then it is here and nowhere else.
+        if not tx.decided and any(b.state is BranchState.TRIED for b in tx.branches):
             return
         self._drop(slot)
 
