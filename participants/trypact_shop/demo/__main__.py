@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 @click.command()
-@click.option("--orders", type=click.IntRange(40, 10_000), default=300, show_default=True)
+@click.option("--orders", type=click.IntRange(40, 10_000), default=240, show_default=True)
 @click.option("--buyers", type=click.IntRange(4, 64), default=12, show_default=True)
 @click.option("--keep", is_flag=True, help="Keep the databases and logs.")
 def demo(orders: int, buyers: int, keep: bool) -> None:
