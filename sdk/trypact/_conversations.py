@@ -171,6 +171,8 @@ class OpenTransaction:
     # Branches whose Try gave no result to the block.
     _unsettled: set[str] = field(default_factory=set)
     _ids: set[str] = field(default_factory=set)
+    # Branches and deliveries that were sent with a Try.
+    _registered: set[str] = field(default_factory=set)
     _deliveries: list[Branch] = field(default_factory=list)
     _outcome: Outcome | None = None
 
@@ -204,8 +206,8 @@ class OpenTransaction:
     ) -> str:
         """Deliver a message with the decision; returns its branch id. See `trypact.message`.
 
-        What is `on="cancel"` or `on="any"` travels with the rollback of the block; where a refusal
-        or the deadline decides before that, the coordinator has never heard of it.
+        What is `on="cancel"` or `on="any"` is known to the coordinator from the next Try on, so
+        that a refusal or the deadline cannot decide without it; the rest travels with Commit.
         """
         return self._collect(message(action, payload, id=id, after=list(after), on=on, delay=delay))
 
@@ -256,6 +258,7 @@ class OpenTransaction:
             xid=self.xid,
             begin=None if self._begun else self._begin,
             branch=to_wire(branch),
+            deliveries=[to_wire(delivery) for delivery in self._travelling(branch)],
         )
         try:
             reply = yield from self._ask_and_begin(_exchange.TRY, request)
@@ -267,6 +270,19 @@ class OpenTransaction:
         result = decode(outcome.result, returns)
         self._unsettled.discard(branch.id)
         return result
+
+    def _travelling(self, branch: Branch) -> list[Branch]:
+        """Return the deliveries that go with a Try: wanted after a Cancel, and after nothing new.
+
+        The coordinator knows again those that it has already.
+        """
+        self._registered.add(branch.id)
+        travelling = []
+        for delivery in self._deliveries:
+            if delivery.on is not On.CONFIRM and self._registered.issuperset(delivery.after):
+                travelling.append(delivery)
+                self._registered.add(delivery.id)
+        return travelling
 
     def _ask_and_begin(self, rpc: Rpc[ResponseT], request: Message) -> Conversation[ResponseT]:
         """Ask what begins the transaction where it is not begun yet."""

@@ -59,9 +59,13 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """The initiator adds a tcc or saga branch to an interactive transaction."""
+    """The initiator adds a tcc or saga branch to an interactive transaction.
+
+    Deliveries that it wants after a Cancel come along: a refusal decides before it can ask again.
+    """
 
     branch: BranchSpec
+    deliveries: tuple[BranchSpec, ...] = ()
 
 
 class CommitAsked(msgspec.Struct, frozen=True):

@@ -253,10 +253,10 @@ def _ask_again(
 def _registered(draft: Draft, event: Registered) -> None:
     if not draft.tx.spec.interactive:
         raise InvalidArgument("xid", "names a one-shot transaction, which takes no branches")
-    known = draft.tx.branch(event.branch.id)
-    if known is None or known.spec != event.branch:
+    branches = (event.branch, *event.deliveries)
+    if draft.unknown(branches):
         _require_undecided(draft.tx)
-    draft.admit((event.branch,))
+    draft.admit(branches)
 
 
 def _commit_asked(draft: Draft, event: CommitAsked) -> None:

@@ -208,13 +208,20 @@ class Coordinator:
         _require_same(tx.spec, spec)
         return tx
 
-    async def try_branch(self, xid: str, spec: Spec | None, branch: BranchSpec) -> Branch:
+    async def try_branch(
+        self,
+        xid: str,
+        spec: Spec | None,
+        branch: BranchSpec,
+        deliveries: tuple[BranchSpec, ...] = (),
+    ) -> Branch:
         """Register a branch durably, have it tried, and return it TRIED or REFUSED.
 
         Args:
             xid: of an interactive transaction.
             spec: opens it if it is not open yet, in the same write as the registration.
             branch: tcc or saga.
+            deliveries: admitted with it, for a decision that comes before Commit or Rollback.
 
         Raises AlreadyCancelled when the transaction was cancelled before the answer was known.
         """
@@ -223,14 +230,15 @@ class Coordinator:
         if branch.is_delivery:
             raise InvalidArgument("branch.kind", "has no Try", "tcc or saga; commit takes others")
         if spec is not None and xid not in self._driver:
-            await self._open(spec, (branch,))
+            await self._open(spec, (branch, *deliveries))
         tx = await self.get(xid)
         if spec is not None:
             _require_same(tx.spec, spec)
         if tx.branch(branch.id) is None:
             self._require_running()
             self.registry.check((branch,))
-        await self._driver.ask(xid, Registered(branch))
+        self._check_deliveries(deliveries)
+        await self._driver.ask(xid, Registered(branch, deliveries))
         tx = await self._driver.wait(xid, lambda tx: tx.decided or _tried(tx, branch.id))
         known = tx.branch(branch.id)
         if known is None:

@@ -65,7 +65,8 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
             default_timeout_ms = self._coordinator.policy.default_timeout_ms
             spec = wire.spec_of(request.begin, (), default_timeout_ms, interactive=True)
         branch = wire.branch_spec(request.branch, "branch")
-        tried = await self._coordinator.try_branch(xid, spec, branch)
+        deliveries = wire.branch_specs(request.deliveries, "deliveries")
+        tried = await self._coordinator.try_branch(xid, spec, branch, deliveries)
         return initiator_pb2.TransactionServiceTryResponse(branch=wire.branch_outcome(tried))
 
     async def Commit(

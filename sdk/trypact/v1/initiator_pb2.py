@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trypact.v1 import transaction_pb2 as trypact_dot_v1_dot_transaction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrypact/v1/initiator.proto\x12\ntrypact.v1\x1a\x1ctrypact/v1/transaction.proto\"\xb9\x01\n\x05\x42\x65gin\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x03\x12-\n\x06labels\x18\x04 \x03(\x0b\x32\x1d.trypact.v1.Begin.LabelsEntry\x12\x14\n\x0ctrace_parent\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x01\n\x0e\x45xecuteRequest\x12 \n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x11.trypact.v1.Begin\x12$\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x03 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"B\n\x0f\x45xecuteResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x8d\x01\n\x14\x45xecuteStreamRequest\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.trypact.v1.ExecuteStreamRequest.Item\x1a?\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\x03\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.trypact.v1.ExecuteRequest\"\xae\x01\n\x15\x45xecuteStreamResponse\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.trypact.v1.ExecuteStreamResponse.Item\x1a^\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.trypact.v1.ExecuteResponseH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05reply\"0\n\x0c\x42\x65ginRequest\x12 \n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x11.trypact.v1.Begin\"@\n\rBeginResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"q\n\x1cTransactionServiceTryRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12 \n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x11.trypact.v1.Begin\x12\"\n\x06\x62ranch\x18\x03 \x01(\x0b\x32\x12.trypact.v1.Branch\"J\n\x1dTransactionServiceTryResponse\x12)\n\x06\x62ranch\x18\x01 \x01(\x0b\x32\x19.trypact.v1.BranchOutcome\"o\n\rCommitRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12&\n\ndeliveries\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x03 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"A\n\x0e\x43ommitResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x81\x01\n\x0fRollbackRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\ndeliveries\x18\x03 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x04 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"C\n\x10RollbackResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x19\n\nGetRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\">\n\x0bGetResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"E\n\x0bWaitRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12)\n\nwait_until\x18\x02 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"?\n\x0cWaitResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"1\n\x12GetDecisionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06settle\x18\x02 \x01(\x08\"L\n\x13GetDecisionResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x83\x01\n\x13ReportBranchRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12(\n\toperation\x18\x03 \x01(\x0e\x32\x15.trypact.v1.Operation\x12\"\n\x06\x61nswer\x18\x04 \x01(\x0b\x32\x12.trypact.v1.Answer\"P\n\x14ReportBranchResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08*W\n\tWaitUntil\x12\x1a\n\x16WAIT_UNTIL_UNSPECIFIED\x10\x00\x12\x16\n\x12WAIT_UNTIL_SETTLED\x10\x01\x12\x16\n\x12WAIT_UNTIL_DECIDED\x10\x02\x32\xea\x05\n\x12TransactionService\x12\x42\n\x07\x45xecute\x12\x1a.trypact.v1.ExecuteRequest\x1a\x1b.trypact.v1.ExecuteResponse\x12X\n\rExecuteStream\x12 .trypact.v1.ExecuteStreamRequest\x1a!.trypact.v1.ExecuteStreamResponse(\x01\x30\x01\x12<\n\x05\x42\x65gin\x12\x18.trypact.v1.BeginRequest\x1a\x19.trypact.v1.BeginResponse\x12Z\n\x03Try\x12(.trypact.v1.TransactionServiceTryRequest\x1a).trypact.v1.TransactionServiceTryResponse\x12?\n\x06\x43ommit\x12\x19.trypact.v1.CommitRequest\x1a\x1a.trypact.v1.CommitResponse\x12\x45\n\x08Rollback\x12\x1b.trypact.v1.RollbackRequest\x1a\x1c.trypact.v1.RollbackResponse\x12\x36\n\x03Get\x12\x16.trypact.v1.GetRequest\x1a\x17.trypact.v1.GetResponse\x12\x39\n\x04Wait\x12\x17.trypact.v1.WaitRequest\x1a\x18.trypact.v1.WaitResponse\x12N\n\x0bGetDecision\x12\x1e.trypact.v1.GetDecisionRequest\x1a\x1f.trypact.v1.GetDecisionResponse\x12Q\n\x0cReportBranch\x12\x1f.trypact.v1.ReportBranchRequest\x1a .trypact.v1.ReportBranchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrypact/v1/initiator.proto\x12\ntrypact.v1\x1a\x1ctrypact/v1/transaction.proto\"\xb9\x01\n\x05\x42\x65gin\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x03\x12-\n\x06labels\x18\x04 \x03(\x0b\x32\x1d.trypact.v1.Begin.LabelsEntry\x12\x14\n\x0ctrace_parent\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x01\n\x0e\x45xecuteRequest\x12 \n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x11.trypact.v1.Begin\x12$\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x03 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"B\n\x0f\x45xecuteResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x8d\x01\n\x14\x45xecuteStreamRequest\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.trypact.v1.ExecuteStreamRequest.Item\x1a?\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\x03\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.trypact.v1.ExecuteRequest\"\xae\x01\n\x15\x45xecuteStreamResponse\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.trypact.v1.ExecuteStreamResponse.Item\x1a^\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.trypact.v1.ExecuteResponseH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05reply\"0\n\x0c\x42\x65ginRequest\x12 \n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x11.trypact.v1.Begin\"@\n\rBeginResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x99\x01\n\x1cTransactionServiceTryRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12 \n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x11.trypact.v1.Begin\x12\"\n\x06\x62ranch\x18\x03 \x01(\x0b\x32\x12.trypact.v1.Branch\x12&\n\ndeliveries\x18\x04 \x03(\x0b\x32\x12.trypact.v1.Branch\"J\n\x1dTransactionServiceTryResponse\x12)\n\x06\x62ranch\x18\x01 \x01(\x0b\x32\x19.trypact.v1.BranchOutcome\"o\n\rCommitRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12&\n\ndeliveries\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x03 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"A\n\x0e\x43ommitResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x81\x01\n\x0fRollbackRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\ndeliveries\x18\x03 \x03(\x0b\x32\x12.trypact.v1.Branch\x12)\n\nwait_until\x18\x04 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"C\n\x10RollbackResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"\x19\n\nGetRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\">\n\x0bGetResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"E\n\x0bWaitRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12)\n\nwait_until\x18\x02 \x01(\x0e\x32\x15.trypact.v1.WaitUntil\"?\n\x0cWaitResponse\x12/\n\x07outcome\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionOutcome\"1\n\x12GetDecisionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06settle\x18\x02 \x01(\x08\"L\n\x13GetDecisionResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\x83\x01\n\x13ReportBranchRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12(\n\toperation\x18\x03 \x01(\x0e\x32\x15.trypact.v1.Operation\x12\"\n\x06\x61nswer\x18\x04 \x01(\x0b\x32\x12.trypact.v1.Answer\"P\n\x14ReportBranchResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08*W\n\tWaitUntil\x12\x1a\n\x16WAIT_UNTIL_UNSPECIFIED\x10\x00\x12\x16\n\x12WAIT_UNTIL_SETTLED\x10\x01\x12\x16\n\x12WAIT_UNTIL_DECIDED\x10\x02\x32\xea\x05\n\x12TransactionService\x12\x42\n\x07\x45xecute\x12\x1a.trypact.v1.ExecuteRequest\x1a\x1b.trypact.v1.ExecuteResponse\x12X\n\rExecuteStream\x12 .trypact.v1.ExecuteStreamRequest\x1a!.trypact.v1.ExecuteStreamResponse(\x01\x30\x01\x12<\n\x05\x42\x65gin\x12\x18.trypact.v1.BeginRequest\x1a\x19.trypact.v1.BeginResponse\x12Z\n\x03Try\x12(.trypact.v1.TransactionServiceTryRequest\x1a).trypact.v1.TransactionServiceTryResponse\x12?\n\x06\x43ommit\x12\x19.trypact.v1.CommitRequest\x1a\x1a.trypact.v1.CommitResponse\x12\x45\n\x08Rollback\x12\x1b.trypact.v1.RollbackRequest\x1a\x1c.trypact.v1.RollbackResponse\x12\x36\n\x03Get\x12\x16.trypact.v1.GetRequest\x1a\x17.trypact.v1.GetResponse\x12\x39\n\x04Wait\x12\x17.trypact.v1.WaitRequest\x1a\x18.trypact.v1.WaitResponse\x12N\n\x0bGetDecision\x12\x1e.trypact.v1.GetDecisionRequest\x1a\x1f.trypact.v1.GetDecisionResponse\x12Q\n\x0cReportBranch\x12\x1f.trypact.v1.ReportBranchRequest\x1a .trypact.v1.ReportBranchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BEGIN_LABELSENTRY']._loaded_options = None
   _globals['_BEGIN_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WAITUNTIL']._serialized_start=2043
-  _globals['_WAITUNTIL']._serialized_end=2130
+  _globals['_WAITUNTIL']._serialized_start=2084
+  _globals['_WAITUNTIL']._serialized_end=2171
   _globals['_BEGIN']._serialized_start=73
   _globals['_BEGIN']._serialized_end=258
   _globals['_BEGIN_LABELSENTRY']._serialized_start=213
@@ -56,34 +56,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BEGINREQUEST']._serialized_end=831
   _globals['_BEGINRESPONSE']._serialized_start=833
   _globals['_BEGINRESPONSE']._serialized_end=897
-  _globals['_TRANSACTIONSERVICETRYREQUEST']._serialized_start=899
-  _globals['_TRANSACTIONSERVICETRYREQUEST']._serialized_end=1012
-  _globals['_TRANSACTIONSERVICETRYRESPONSE']._serialized_start=1014
-  _globals['_TRANSACTIONSERVICETRYRESPONSE']._serialized_end=1088
-  _globals['_COMMITREQUEST']._serialized_start=1090
-  _globals['_COMMITREQUEST']._serialized_end=1201
-  _globals['_COMMITRESPONSE']._serialized_start=1203
-  _globals['_COMMITRESPONSE']._serialized_end=1268
-  _globals['_ROLLBACKREQUEST']._serialized_start=1271
-  _globals['_ROLLBACKREQUEST']._serialized_end=1400
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1402
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1469
-  _globals['_GETREQUEST']._serialized_start=1471
-  _globals['_GETREQUEST']._serialized_end=1496
-  _globals['_GETRESPONSE']._serialized_start=1498
-  _globals['_GETRESPONSE']._serialized_end=1560
-  _globals['_WAITREQUEST']._serialized_start=1562
-  _globals['_WAITREQUEST']._serialized_end=1631
-  _globals['_WAITRESPONSE']._serialized_start=1633
-  _globals['_WAITRESPONSE']._serialized_end=1696
-  _globals['_GETDECISIONREQUEST']._serialized_start=1698
-  _globals['_GETDECISIONREQUEST']._serialized_end=1747
-  _globals['_GETDECISIONRESPONSE']._serialized_start=1749
-  _globals['_GETDECISIONRESPONSE']._serialized_end=1825
-  _globals['_REPORTBRANCHREQUEST']._serialized_start=1828
-  _globals['_REPORTBRANCHREQUEST']._serialized_end=1959
-  _globals['_REPORTBRANCHRESPONSE']._serialized_start=1961
-  _globals['_REPORTBRANCHRESPONSE']._serialized_end=2041
-  _globals['_TRANSACTIONSERVICE']._serialized_start=2133
-  _globals['_TRANSACTIONSERVICE']._serialized_end=2879
+  _globals['_TRANSACTIONSERVICETRYREQUEST']._serialized_start=900
+  _globals['_TRANSACTIONSERVICETRYREQUEST']._serialized_end=1053
+  _globals['_TRANSACTIONSERVICETRYRESPONSE']._serialized_start=1055
+  _globals['_TRANSACTIONSERVICETRYRESPONSE']._serialized_end=1129
+  _globals['_COMMITREQUEST']._serialized_start=1131
+  _globals['_COMMITREQUEST']._serialized_end=1242
+  _globals['_COMMITRESPONSE']._serialized_start=1244
+  _globals['_COMMITRESPONSE']._serialized_end=1309
+  _globals['_ROLLBACKREQUEST']._serialized_start=1312
+  _globals['_ROLLBACKREQUEST']._serialized_end=1441
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1443
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1510
+  _globals['_GETREQUEST']._serialized_start=1512
+  _globals['_GETREQUEST']._serialized_end=1537
+  _globals['_GETRESPONSE']._serialized_start=1539
+  _globals['_GETRESPONSE']._serialized_end=1601
+  _globals['_WAITREQUEST']._serialized_start=1603
+  _globals['_WAITREQUEST']._serialized_end=1672
+  _globals['_WAITRESPONSE']._serialized_start=1674
+  _globals['_WAITRESPONSE']._serialized_end=1737
+  _globals['_GETDECISIONREQUEST']._serialized_start=1739
+  _globals['_GETDECISIONREQUEST']._serialized_end=1788
+  _globals['_GETDECISIONRESPONSE']._serialized_start=1790
+  _globals['_GETDECISIONRESPONSE']._serialized_end=1866
+  _globals['_REPORTBRANCHREQUEST']._serialized_start=1869
+  _globals['_REPORTBRANCHREQUEST']._serialized_end=2000
+  _globals['_REPORTBRANCHRESPONSE']._serialized_start=2002
+  _globals['_REPORTBRANCHRESPONSE']._serialized_end=2082
+  _globals['_TRANSACTIONSERVICE']._serialized_start=2174
+  _globals['_TRANSACTIONSERVICE']._serialized_end=2920
 # @@protoc_insertion_point(module_scope)

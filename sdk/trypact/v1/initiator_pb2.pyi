@@ -289,6 +289,7 @@ class TransactionServiceTryRequest(_message.Message):
     XID_FIELD_NUMBER: _builtins.int
     BEGIN_FIELD_NUMBER: _builtins.int
     BRANCH_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     xid: _builtins.str
     @_builtins.property
     def begin(self) -> Global___Begin:
@@ -298,16 +299,23 @@ class TransactionServiceTryRequest(_message.Message):
     def branch(self) -> _transaction_pb2.Branch:
         """tcc or saga."""
 
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_transaction_pb2.Branch]:
+        """Messages and notices that are admitted together with the branch: those that follow a Cancel,
+        which a refusal may decide before Rollback is called.
+        """
+
     def __init__(
         self,
         *,
         xid: _builtins.str = ...,
         begin: Global___Begin | None = ...,
         branch: _transaction_pb2.Branch | None = ...,
+        deliveries: _abc.Iterable[_transaction_pb2.Branch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "branch", b"branch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "branch", b"branch", "xid", b"xid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "branch", b"branch", "deliveries", b"deliveries", "xid", b"xid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,6 +48,21 @@ async def test_a_refused_branch_raises_and_rolls_back(world: World, client: tryp
     assert world.bank.account == (100, 0)
 
 
+async def test_what_follows_a_cancel_is_delivered_though_a_refusal_decides_first(
+    world: World, client: trypact.Client
+) -> None:
+    with pytest.raises(trypact.BranchRefused):
+        async with client.transaction("order", xid="17") as tx:
+            tx.message("bank.mail", {"sorry": True}, on="cancel", id="sorry")
+            tx.notice("bank.mail", {"any": True}, on="any", id="either", after=["too-much"])
+            tx.message("bank.mail", {"glad": True}, id="glad")
+            await tx.try_("bank.freeze", freeze(500), id="too-much")
+
+    await world.bank.until(lambda: ("deliver", "sorry") in world.bank.calls)
+    await world.bank.until(lambda: ("deliver", "either") in world.bank.calls)
+    assert ("deliver", "glad") not in world.bank.calls
+
+
 async def test_an_exception_inside_the_block_rolls_back(
     world: World, client: trypact.Client
 ) -> None:
