@@ -311,6 +311,13 @@ def _time_passed(draft: Draft, event: TimePassed) -> None:
 
 def _resumed(draft: Draft, event: Resumed) -> None:
     undecided = draft.tx.state is State.TRYING
+    new_term = event.epoch != draft.tx.epoch
+    # Whether a Try may have been answered, or sent, without a record that says so.
+    in_doubt = undecided and any(
+        branch.state in (BranchState.REGISTERED, BranchState.TRYING)
+        for branch in draft.branches
+        if not branch.spec.is_delivery
+    )
     quiet_at = draft.now + draft.policy.call_timeout_ms * MILLISECOND
     for index, branch in enumerate(draft.branches):
         if undecided and not branch.spec.is_delivery and branch.state is BranchState.REGISTERED:
@@ -324,8 +331,8 @@ def _resumed(draft: Draft, event: Resumed) -> None:
         if undecided and branch.state is BranchState.TRYING:
             # Nor are calls: this Try may have been sent again since its record.
             draft.replace(index, quiet_at=quiet_at)
-    draft.change(epoch=event.epoch, resumed=True)
-    if not draft.tx.settled:
+    draft.change(epoch=event.epoch, resumed=draft.tx.resumed or in_doubt)
+    if (new_term or in_doubt) and not draft.tx.settled:
         draft.note("resumed", detail=f"epoch {event.epoch}")
 
 

@@ -234,6 +234,7 @@ async def test_an_interactive_transaction_is_tried_branch_by_branch(house: House
     request = initiator_pb2.CommitRequest(xid="x", deliveries=[branch("points", MESSAGE)])
     outcome = (await house.transactions.Commit(request)).outcome
     assert outcome.state == CONFIRMED
+    assert house.participant.count("stock", "Try") == 1
     await house.participant.called("points", "Deliver")
 
 
