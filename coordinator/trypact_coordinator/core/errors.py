@@ -26,7 +26,8 @@
     │   ├── JournalLocked
     │   ├── SchemaMismatch
     │   ├── OwnershipLost
-    │   └── RecordRejected
+    │   ├── RecordRejected
+    │   └── UnreadableRow
     └── InvariantViolated               a bug of ours
 
 The docstring of a class is its default message; the first sentence says what, the rest what to do.
@@ -221,6 +222,13 @@ class RecordRejected(JournalError):
 
     status = "INTERNAL"
     reason = "RECORD_REJECTED"
+
+
+class UnreadableRow(JournalError):
+    """A row of the journal cannot be decoded. Run `trypact journal verify`."""
+
+    status = "DATA_LOSS"
+    reason = "UNREADABLE_ROW"
 
 
 class InvariantViolated(CoordinatorError):

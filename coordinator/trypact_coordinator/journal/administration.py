@@ -10,9 +10,9 @@ from contextlib import aclosing
 
 import msgspec
 
+from trypact_coordinator.core.errors import UnreadableRow
 from trypact_coordinator.core.transaction import State
 from trypact_coordinator.journal import url as urls
-from trypact_coordinator.journal.codec import UnreadableRow
 from trypact_coordinator.journal.row import Header, Stored, differences
 from trypact_coordinator.journal.url import open_journal
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from trypact_coordinator.core.errors import JournalError
+from trypact_coordinator.core.errors import UnreadableRow
 from trypact_coordinator.core.transaction import (
     Branch,
     BranchSpec,
@@ -23,13 +23,6 @@ from trypact_coordinator.core.transaction import (
     State,
     Transaction,
 )
-
-
-class UnreadableRow(JournalError):
-    """A row of the journal cannot be decoded. Run `trypact journal verify`."""
-
-    status = "DATA_LOSS"
-    reason = "UNREADABLE_ROW"
 
 
 class _Description(msgspec.Struct, frozen=True, array_like=True):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
-from trypact_coordinator.core.errors import invariant
+from trypact_coordinator.core.errors import UnreadableRow, invariant
 from trypact_coordinator.core.transaction import SETTLED, Transaction
-from trypact_coordinator.journal.codec import UnreadableRow, decode, encode_progress, encode_spec
+from trypact_coordinator.journal.codec import decode, encode_progress, encode_spec
 from trypact_coordinator.ports import Write
 
 log = structlog.get_logger(__name__)

@@ -114,7 +114,9 @@ class Coordinator:
         self._journal = journal
         self._transport = transport
         self._settings = settings
-        self.writer = GroupCommit(journal, clock.observe, settings.records_in_batch_max)
+        self.writer = GroupCommit(
+            journal, clock.observe, settings.records_in_batch_max, settings.bytes_in_batch_max
+        )
         self._dispatcher = Dispatcher(transport, self.registry, clock, settings, loop.call_soon)
         self._driver = Driver(
             journal,

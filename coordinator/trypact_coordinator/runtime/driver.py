@@ -19,7 +19,6 @@ from trypact_coordinator.core.errors import (
     CoordinatorError,
     InvariantViolated,
     JournalError,
-    OwnershipLost,
     RecordRejected,
     UnknownTransaction,
 )
@@ -373,11 +372,10 @@ class Driver:
         asked: asyncio.Future[Transaction] | None,
     ) -> None:
         """Forget the step; go on from what the journal holds."""
-        if isinstance(verdict, OwnershipLost):
+        if isinstance(verdict, JournalError):
+            # The writer gives up only for good: what is durable is for the next term to find out.
             self._fail(slot, verdict, asked)
             self._on_fatal(verdict)
-        elif isinstance(verdict, JournalError):
-            self._fail(slot, verdict, asked)
         elif verdict is Verdict.REJECTED:
             log.error("record rejected", xid=slot.xid, version=record.transaction.version)
             self._fail(slot, RecordRejected(), asked)

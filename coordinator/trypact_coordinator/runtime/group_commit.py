@@ -5,6 +5,7 @@ the writer is idle, whatever is there leaves at once, forced or lazy.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -29,14 +30,20 @@ class GroupCommit:
         journal: open before `start`.
         observe: told the database's time of each reply.
         records_in_batch_max: what one commit carries at most.
+        bytes_in_batch_max: the payloads one commit carries at most, unless one record has more.
     """
 
     def __init__(
-        self, journal: Journal, observe: Callable[[int], None], records_in_batch_max: int
+        self,
+        journal: Journal,
+        observe: Callable[[int], None],
+        records_in_batch_max: int,
+        bytes_in_batch_max: int,
     ) -> None:
         self._journal = journal
         self._observe = observe
         self._records_in_batch_max = records_in_batch_max
+        self._bytes_in_batch_max = bytes_in_batch_max
         self._waiting: deque[tuple[Write, Done]] = deque()
         # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
@@ -51,6 +58,7 @@ class GroupCommit:
         # Counted for metrics and benchmarks.
         self.batches = 0
         self.records = 0
+        self.commit_seconds = 0.0
 
     def start(self) -> None:
         """Begin to write."""
@@ -89,10 +97,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
-            batch = [
-                self._waiting.popleft()
-                for _ in range(min(len(self._waiting), self._records_in_batch_max))
-            ]
+            batch = self._next_batch()
             if not self._waiting:
                 self._ready.clear()
             fates = await self._write([write for write, _ in batch])
@@ -104,10 +109,22 @@ class GroupCommit:
             if not self._waiting:
                 self._idle.set()
 
+    def _next_batch(self) -> list[tuple[Write, Done]]:
+        waiting = self._waiting
+        batch = [waiting.popleft()]
+        room = self._bytes_in_batch_max - _payload_bytes(batch[0][0].record)
+        while waiting and len(batch) < self._records_in_batch_max:
+            room -= _payload_bytes(waiting[0][0].record)
+            if room < 0:
+                break
+            batch.append(waiting.popleft())
+        return batch
+
     async def _write(self, batch: list[Write]) -> list[Verdict | JournalError]:
         """Write a batch, for as long as it takes: an unknown fate is never reported."""
         delay = _RETRY_SECONDS_FIRST
         while self._broken is None:
+            began = time.monotonic()
             try:
                 appended: Appended = await self._journal.append(batch)
             except JournalUnavailable as error:
@@ -119,9 +136,21 @@ class GroupCommit:
                 delay = min(delay * 2, _RETRY_SECONDS_MAX)
             except JournalError as error:
                 self._broken = error
+            except Exception as error:
+                # A bug of ours: whether the batch was written cannot be said, so nothing more is.
+                log.critical("the journal's adapter failed", exc_info=error)
+                self._broken = JournalError(f"{type(error).__name__}: {error}")
             else:
                 self._observe(appended.at)
+                self.commit_seconds += time.monotonic() - began
                 self.batches += 1
                 self.records += len(batch)
                 return list(appended.verdicts)
         return [self._broken or JournalUnavailable()] * len(batch)
+
+
+def _payload_bytes(record: Record) -> int:
+    """Return about how many bytes a record carries beside what every record does."""
+    if not record.admits:
+        return 0
+    return sum(len(branch.spec.payload) for branch in record.transaction.branches)

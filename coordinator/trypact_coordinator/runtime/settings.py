@@ -31,3 +31,4 @@ class RuntimeSettings(msgspec.Struct, frozen=True):
     lapse_after_ms: int = 15_000
 
     records_in_batch_max: int = 512
+    bytes_in_batch_max: int = 8 * 1024 * 1024

@@ -40,7 +40,7 @@ def wire(journal: Journal) -> Disturbed:
 
 @pytest.fixture
 async def writer(wire: Disturbed) -> AsyncIterator[GroupCommit]:
-    made = GroupCommit(wire, lambda at: None, 16)  # type: ignore[arg-type]
+    made = GroupCommit(wire, lambda at: None, 16, 1_000_000)  # type: ignore[arg-type]
     made.start()
     yield made
     await made.close()

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from trypact_coordinator.cli.failures import ADVICE
-from trypact_coordinator.core.errors import CallerError, CoordinatorError, JournalError
-from trypact_coordinator.journal.codec import UnreadableRow
+from trypact_coordinator.core.errors import (
+    CallerError,
+    CoordinatorError,
+    JournalError,
+    UnreadableRow,
+)
 from trypact_coordinator.server import errors, serving
 from trypact_coordinator.settings import BadSetting
 

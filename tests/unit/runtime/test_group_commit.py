@@ -1,0 +1,96 @@
+"""The group commit where no real journal gets to: its bounds, and an adapter that fails."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from trypact_coordinator.core.errors import InvariantViolated, JournalError, JournalUnavailable
+from trypact_coordinator.core.outcome import Record
+from trypact_coordinator.core.policy import Policy
+from trypact_coordinator.core.step import begin
+from trypact_coordinator.core.transaction import BranchSpec, Kind, Spec
+from trypact_coordinator.journal.memory import MemoryJournal
+from trypact_coordinator.ports import Appended, Verdict, Write
+from trypact_coordinator.runtime.group_commit import GroupCommit
+
+
+class Counting(MemoryJournal):
+    """A memory journal that keeps the size of each batch and can be made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.failure: Exception | None = None
+        self.knocked = asyncio.Event()
+
+    async def append(self, batch: Sequence[Write]) -> Appended:
+        self.sizes.append(len(batch))
+        self.knocked.set()
+        if self.failure is not None:
+            raise self.failure
+        return await super().append(batch)
+
+
+def record(xid: str, payload: bytes = b"") -> Record:
+    spec = Spec(xid, "test", 1_000, b"f")
+    branch = BranchSpec("b", Kind.TCC, "inventory.reserve", payload)
+    written = begin(spec, (branch,), 1_000_000, 1, Policy()).record
+    assert written is not None
+    return written
+
+
+async def fates(writer: GroupCommit, *records: Record) -> list[Any]:
+    loop = asyncio.get_running_loop()
+    futures = []
+    for each in records:
+        future = loop.create_future()
+        writer.submit(each, future.set_result)
+        futures.append(future)
+    return await asyncio.gather(*futures)
+
+
+async def started(journal: Counting, records_max: int = 3, bytes_max: int = 100) -> GroupCommit:
+    await journal.open("test")
+    writer = GroupCommit(journal, lambda at: None, records_max, bytes_max)
+    writer.start()
+    return writer
+
+
+async def test_a_batch_is_bounded_by_records() -> None:
+    journal = Counting()
+    writer = await started(journal)
+    await fates(writer, *(record(f"x{number}") for number in range(7)))
+    assert journal.sizes == [3, 3, 1]
+    await writer.close()
+
+
+async def test_a_batch_is_bounded_by_bytes_but_no_record_is_too_large() -> None:
+    journal = Counting()
+    writer = await started(journal)
+    sizes = [60, 40, 1, 500, 10]
+    told = await fates(writer, *(record(f"x{s}", b"p" * s) for s in sizes))
+    assert told == [Verdict.APPLIED] * 5
+    assert journal.sizes == [2, 1, 1, 1]
+    assert (writer.batches, writer.records) == (4, 5)
+    await writer.close()
+
+
+async def test_an_adapter_that_fails_for_a_bug_stops_the_writing_and_everyone_is_told() -> None:
+    journal = Counting()
+    writer = await started(journal)
+    journal.failure = InvariantViolated("planted")
+    told = await fates(writer, *(record(f"x{number}") for number in range(5)))
+    assert all(isinstance(fate, JournalError) and "planted" in str(fate) for fate in told)
+    assert len(journal.sizes) == 1
+    assert isinstance((await fates(writer, record("late")))[0], JournalError)
+    await writer.close()
+
+
+async def test_closing_gives_up_on_a_journal_that_does_not_answer() -> None:
+    journal = Counting()
+    writer = await started(journal)
+    journal.failure = JournalUnavailable()
+    asked = asyncio.create_task(fates(writer, record("x")))
+    await journal.knocked.wait()
+    await writer.close()
+    assert isinstance((await asked)[0], JournalUnavailable)
