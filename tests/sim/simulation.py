@@ -6,7 +6,6 @@ whatever was ever begun must converge to its end.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import random
 from typing import Any
@@ -21,13 +20,9 @@ from trypact_coordinator.core.errors import (
     XidConflict,
 )
 from trypact_coordinator.core.events import (
-    DecideAct,
     Ok,
-    PauseAct,
     Refused,
     ResumeAct,
-    RetryAct,
-    SkipAct,
 )
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import (
@@ -41,6 +36,7 @@ from trypact_coordinator.core.transaction import (
 from trypact_coordinator.journal.memory import MemoryStore
 from trypact_coordinator.ports import Instance
 
+from tests.sim.chaos import BUSY_US, Chaos
 from tests.sim.faults import Faults, FaultyJournal, Network
 from tests.sim.loop import VirtualLoop
 from tests.sim.oracle import Oracle, OracleFailed
@@ -49,7 +45,6 @@ from tests.sim.process import POLICY, SETTINGS, Died, Process
 from tests.sim.workload import SITES, Job, draw_jobs
 
 EPOCH_US = 1_800_000_000_000_000
-BUSY_US = 4_000_000
 # Well over the longest slow retry, so that what is stuck is asked again within it.
 CONVERGE_US = 60_000_000
 HEALTHY_US = 20_000_000
@@ -115,7 +110,7 @@ class Simulation:
         for site in SITES:
             row = Instance(site, "i1", site, (("do", KINDS),), EPOCH_US)
             self.store.registry[site, "i1"] = row
-        chaos = asyncio.ensure_future(self._chaos())
+        chaos = asyncio.ensure_future(Chaos(self).unfold())
         keeper = asyncio.ensure_future(self._keep_one_alive())
         # Some ask twice: the same transaction, from two places at once.
         twins = [job for job in self.jobs if not job.spec.interactive][: self.rng.choice((0, 0, 1))]
@@ -174,7 +169,7 @@ class Simulation:
         if alive and self.faults.on:
             self.rng.choice(alive).kill(why)
 
-    async def _start_process(self) -> None:
+    async def start_process(self) -> None:
         self.store.crash()
         self.started += 1
         process = Process(
@@ -192,10 +187,10 @@ class Simulation:
     async def _keep_one_alive(self) -> None:
         while True:
             if not any(process.alive for process in self.processes):
-                await self._start_process()
+                await self.start_process()
             await self.faults.pause(self.rng.choice((10_000, 300_000, 1_500_000)))
 
-    def _process(self) -> Process:
+    def process(self) -> Process:
         """The coordinator a client finds: mostly the newest, at times an older one that lives."""
         alive = [process for process in self.processes if process.alive]
         if not alive:
@@ -204,109 +199,25 @@ class Simulation:
 
     async def _report(self, xid: str, branch_id: str, answer: Ok | Refused) -> None:
         try:
-            process = self._process()
+            process = self.process()
             await process.call(process.coordinator.report(xid, branch_id, Operation.TRY, answer))
         except (Died, CoordinatorError) as error:
             self.note(f"report on {xid}/{branch_id} lost: {type(error).__name__}")
 
-    # ------------------------------------------------------------ what goes wrong
+    def may_cancel(self, xid: str) -> None:
+        self.oracle.decided_by.setdefault(xid, set()).add("cancel")
 
-    async def _chaos(self) -> None:
-        faults, acts = self.faults, []
-        acts += [self._crash] * faults.crashes
-        acts += [self._stop] * faults.stops
-        acts += [self._take_over] * faults.takeovers
-        acts += [self._crash_site] * faults.site_crashes
-        acts += [self._jump_clock] * faults.clock_jumps
-        acts += [self._operate] * self.rng.choice((0, 0, 2, 4))
-        if self.poisoned:
-            self.networks[self.poisoned].poisoned = True
-        self.rng.shuffle(acts)
-        for act in acts:
-            await faults.pause(BUSY_US // (len(acts) + 1))
-            await act()
-
-    async def _crash(self) -> None:
-        where = self.rng.choice(("event", "commit", "send"))
-        if where == "event":
-            self.crash_at_event = self.loop.events + self.rng.randint(1, 60)
-        elif where == "commit":
-            self.crash_at_commit = self.commits + self.rng.randint(1, 6)
-        else:
-            self.crash_at_send = self.sends + self.rng.randint(1, 6)
-
-    async def _stop(self) -> None:
-        """A coordinator is asked to stop, as by SIGTERM; what it left is in the journal."""
-        alive = [process for process in self.processes if process.alive]
-        if not alive:
-            return
-        process, grace_ms = self.rng.choice(alive), self.rng.choice((0, 50, 1_000))
-        self.note(f"{process.name}: stops, grace {grace_ms} ms")
-        began_us = self.loop.us
-        with contextlib.suppress(Died):
-            await process.call(process.coordinator.stop(grace_ms))
-        process.kill("stopped")
-        took_us = self.loop.us - began_us
-        self.oracle.check(took_us < grace_ms * 1000 + 1_000_000, "L1", "it does not stop")
-
-    async def _take_over(self) -> None:
-        """A second coordinator takes the journal while the first believes it is the only one."""
-        if any(process.alive for process in self.processes):
-            self.note("a second coordinator takes over")
-            await self._start_process()
-
-    async def _crash_site(self) -> None:
-        site = self.sites[self.rng.choice(SITES)]
-        self.note(f"{site.name}: down")
-        site.up = False
-        self.loop.call_later(self.rng.randint(1, 800) / 1e3, self._revive, site)
-
-    def _revive(self, site: Site) -> None:
+    def revive(self, site: Site) -> None:
         if not site.up:
             self.note(f"{site.name}: up")
             site.up = True
-
-    async def _jump_clock(self) -> None:
-        jump = self.rng.choice((-1_500_000, -100_000, 100_000, 3_000_000))
-        self.note(f"the database's clock jumps by {jump / 1e6:g} s")
-        self.clock_offset += jump
-
-    async def _operate(self) -> None:
-        xid = self.rng.choice(self.jobs).spec.xid
-        who = {"actor": "ops", "reason": "chaos"}
-        decision = self.rng.choice((Decision.CONFIRM, Decision.CANCEL))
-        act = self.rng.choice(
-            (
-                PauseAct(**who),
-                ResumeAct(**who),
-                RetryAct(**who),
-                DecideAct(**who, decision=decision),
-                SkipAct(**who, branch_id="b0"),
-            )
-        )
-        if isinstance(act, SkipAct):
-            for tx in self._rows():
-                for branch in tx.branches:
-                    if tx.decided and branch.state not in SETTLED:
-                        xid, act = tx.xid, SkipAct(**who, branch_id=branch.spec.id)
-        if isinstance(act, DecideAct) and decision is Decision.CANCEL:
-            self._may_cancel(xid)
-        self.note(f"operator: {type(act).__name__} {xid}")
-        try:
-            process = self._process()
-            await process.call(process.coordinator.act(xid, act))
-        except (Died, CoordinatorError) as error:
-            self.note(f"operator: {type(error).__name__}")
-
-    def _may_cancel(self, xid: str) -> None:
-        self.oracle.decided_by.setdefault(xid, set()).add("cancel")
 
     def _heal(self) -> None:
         self.note("everything heals")
         self.faults.heal()
         self.crash_at_event = self.crash_at_commit = self.crash_at_send = 0
         for site in self.sites.values():
-            self._revive(site)
+            self.revive(site)
 
     # ------------------------------------------------------------ clients
 
@@ -343,7 +254,7 @@ class Simulation:
                 return
 
     async def _execute(self, job: Job) -> None:
-        process = self._process()
+        process = self.process()
         self.note(f"client: executes {job.spec.xid} at {process.name}")
         call = process.coordinator.execute
         tx = await process.call(call(job.spec, job.branches, job.until))
@@ -353,7 +264,7 @@ class Simulation:
             self.oracle.check(tx.settled, "I3", f"{tx.xid} answered before it was settled")
 
     async def _interact(self, job: Job) -> None:
-        process, xid = self._process(), job.spec.xid
+        process, xid = self.process(), job.spec.xid
         coordinator = process.coordinator
         self.note(f"client: {xid} ({job.ending}) at {process.name}")
         await process.call(coordinator.begin(job.spec))
@@ -365,7 +276,7 @@ class Simulation:
         if job.ending == "vanish":
             return
         if job.ending == "rollback":
-            self._may_cancel(xid)
+            self.may_cancel(xid)
             call = coordinator.rollback(xid, "changed my mind", job.deliveries, job.until)
         else:
             call = coordinator.commit(xid, job.deliveries, job.until)
@@ -378,9 +289,9 @@ class Simulation:
     async def _settle_unknown(self, job: Job) -> None:
         """Somebody else wants to know, and settles what nobody has begun."""
         xid = job.spec.xid
-        self._may_cancel(xid)
+        self.may_cancel(xid)
         try:
-            process = self._process()
+            process = self.process()
             decision, final = await process.call(process.coordinator.decision(xid, settle=True))
         except (Died, CoordinatorError):
             return
@@ -396,7 +307,7 @@ class Simulation:
             await asyncio.sleep(0.1)
             await self._resume_paused()
             waited_us = self.loop.us - healed_at
-            open_xids = [tx.xid for tx in self._rows() if self._unfinished(tx)]
+            open_xids = [tx.xid for tx in self.rows() if self._unfinished(tx)]
             blocked = {xid for xid in open_xids if self._is_stuck_on_poison(xid)}
             waiting = [c for c, job in zip(clients, self.jobs, strict=True) if not c.done()]
             healthy = set(open_xids) - blocked
@@ -417,16 +328,16 @@ class Simulation:
         return self.jobs[clients.index(client)]
 
     async def _resume_paused(self) -> None:
-        for tx in self._rows():
+        for tx in self.rows():
             if tx.paused:
                 try:
-                    process = self._process()
+                    process = self.process()
                     act = ResumeAct(actor="ops", reason="healed")
                     await process.call(process.coordinator.act(tx.xid, act))
                 except (Died, CoordinatorError) as error:
                     self.note(f"operator: {type(error).__name__}")
 
-    def _rows(self) -> list[Transaction]:
+    def rows(self) -> list[Transaction]:
         return [tx for tx, _ in self.store.transactions.values()]
 
     def _unfinished(self, tx: Transaction) -> bool:
@@ -447,8 +358,8 @@ class Simulation:
             self.exempt.add(xid)
 
     def _check_at_rest(self) -> None:
-        known = {tx.xid for tx in self._rows()}
-        for tx in self._rows():
+        known = {tx.xid for tx in self.rows()}
+        for tx in self.rows():
             if tx.xid not in self.exempt:
                 self.oracle.check_at_rest(tx)
             skipped = any(b.state is BranchState.SKIPPED for b in tx.branches)
