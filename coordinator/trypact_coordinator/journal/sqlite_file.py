@@ -37,14 +37,21 @@ class DatabaseThread:
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._ended = False
 
     async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do it there; return what it returns, raise what it raises."""
+        """Do it there; return what it returns, raise what it raises.
+
+        Raises JournalUnavailable once the thread was told to end.
+        """
+        if self._ended:
+            raise JournalUnavailable("the journal is closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
     def end(self) -> None:
         """Let the thread end when it has nothing left to do."""
+        self._ended = True
         self._executor.shutdown(wait=False)
 
 

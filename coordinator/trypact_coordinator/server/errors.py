@@ -139,7 +139,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _guard_stream(self, method: str, handler: _Handler) -> _Handler:
         """Guard the opening of the stream; each of its requests is answered by itself."""
-        serve: Callable[[Any, Any], AsyncIterator[object]] = handler.stream_stream  # type: ignore[assignment]
+        serve: Any = handler.stream_stream
 
         async def guarded(requests: object, context: Any) -> AsyncIterator[object]:
             try:

@@ -70,8 +70,10 @@ async def test_a_coordinator_that_lost_its_journal_stops_by_itself(tmp_path: Pat
         async with grpc.aio.insecure_channel(coordinator.address) as channel:
             transactions = initiator_pb2_grpc.TransactionServiceStub(channel)
             begin = initiator_pb2.Begin(xid="x", name="n")
-            with pytest.raises(grpc.aio.AioRpcError, match="newer term"):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await transactions.Begin(initiator_pb2.BeginRequest(begin=begin))
+            # By whom it learns of it first, the writer or the sweeper, is a matter of luck.
+            assert raised.value.code().name in ("UNAVAILABLE", "CANCELLED")
 
         _, err = await coordinator.process.communicate()
 
