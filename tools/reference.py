@@ -92,6 +92,10 @@ ADVICE = {
     "OWNERSHIP_LOST": ("operator", "Nothing: it stops by itself. Find out who else was started."),
     "BAD_SETTING": ("operator", "Mend the setting that the message names."),
     "CANNOT_LISTEN": ("operator", "Give it a free address, or stop what holds this one."),
+    "UNREADABLE_ROW": (
+        "operator",
+        "Keep a copy of the journal, run `trypact journal verify`, and report it.",
+    ),
     "RECORD_REJECTED": (
         "us",
         "Report it with the coordinator's log; the database's own message is in there.",

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
+from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from trypact._exchange import Failure, failure_of
 from trypact._outbox import Outbox
@@ -66,7 +67,7 @@ class ExecuteStream:
         writing = self._loop.create_task(self._write(stream))
         failure = Failure("UNAVAILABLE", "the coordinator ended the stream")
         try:
-            while (response := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            while (response := await stream.read()) is not EOF:
                 for item in response.items:
                     self._settle(item.id, _reply(item))
             code = await stream.code()

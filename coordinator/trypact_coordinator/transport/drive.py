@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc.aio import EOF  # type: ignore[attr-defined]
 from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core import limits
@@ -63,7 +64,7 @@ class DriveStream:
         """
         writing = self._loop.create_task(self._write(stream))
         try:
-            while (data := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            while (data := await stream.read()) is not EOF:
                 if (response := _read(data)) is None:
                     stream.cancel()
                     return Unknown(f"DATA_LOSS: {len(data)} bytes that are no DriveResponse")
