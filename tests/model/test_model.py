@@ -13,7 +13,6 @@ from trypact_coordinator.core.events import Answer, Ok, Resumed, TimePassed
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger, move_without_call
 from trypact_coordinator.core.transaction import (
     PARKED,
-    BranchSpec,
     BranchState,
     Decision,
     Kind,
@@ -21,6 +20,7 @@ from trypact_coordinator.core.transaction import (
     State,
 )
 
+from tests.model.configurations import configurations, message, saga, tcc
 from tests.model.explorer import explore
 from tests.model.protocol import Model
 from tests.model.world import POLICY, Config, Fence, Violation, World
@@ -28,52 +28,7 @@ from tests.model.world import POLICY, Config, Fence, Violation, World
 BRANCHES = int(os.environ.get("TRYPACT_MODEL_BRANCHES", "3"))
 
 
-def tcc(branch_id: str, *after: str) -> BranchSpec:
-    return BranchSpec(branch_id, Kind.TCC, "p.do", after=after)
-
-
-def saga(branch_id: str, *after: str) -> BranchSpec:
-    return BranchSpec(branch_id, Kind.SAGA, "p.do", after=after)
-
-
-def message(branch_id: str, *after: str, on: On = On.CONFIRM) -> BranchSpec:
-    return BranchSpec(branch_id, Kind.MESSAGE, "p.do", after=after, on=on)
-
-
-def notice(branch_id: str, *after: str, delay_ms: int = 0) -> BranchSpec:
-    return BranchSpec(branch_id, Kind.NOTICE, "p.do", after=after, on=On.ANY, delay_ms=delay_ms)
-
-
-# Two faults where the state space allows it.
-MORE = 2 if BRANCHES == 3 else 1
-
-CONFIGS = {
-    "tcc in parallel": Config((tcc("a"), tcc("b"), tcc("c"), tcc("d"))[:BRANCHES], faults=1),
-    "tcc in a row": Config(
-        (tcc("a"), tcc("b", "a"), tcc("c", "b"), tcc("d", "c"))[:BRANCHES], faults=1
-    ),
-    "saga in a row": Config(
-        (saga("a"), saga("b", "a"), saga("c", "b"), saga("d", "c"))[:BRANCHES], faults=MORE
-    ),
-    "saga through a tcc": Config(
-        (saga("a"), tcc("b", "a"), saga("c", "b"), message("d", on=On.ANY))[:BRANCHES], faults=1
-    ),
-    "all kinds": Config(
-        (tcc("a"), saga("b", "a"), message("c", "a", on=On.ANY), notice("d", delay_ms=1))[
-            :BRANCHES
-        ],
-        faults=MORE,
-    ),
-    "an operator": Config((tcc("a"), saga("b"), message("c"))[:BRANCHES], faults=1, operator=True),
-    "interactive": Config(
-        (tcc("a"), saga("b"), tcc("d"))[: BRANCHES - 1],
-        faults=1,
-        interactive=True,
-        deliveries=(message("c", "a"),),
-    ),
-    "pending": Config((tcc("a"), saga("b", "a")), faults=1, pending=True),
-    "many faults": Config((tcc("a"), notice("b", "a", delay_ms=1)), faults=3, pending=True),
-}
+CONFIGS = configurations(BRANCHES)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
