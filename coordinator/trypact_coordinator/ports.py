@@ -46,7 +46,7 @@ class Verdict(Enum):
     REJECTED = 3
 
 
-class Write(msgspec.Struct, frozen=True):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """A record on its way into the journal, with the id by which a lost write knows itself."""
 
     record: Record
@@ -54,7 +54,7 @@ class Write(msgspec.Struct, frozen=True):
     write_id: int
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """The reply to a batch."""
 
     verdicts: tuple[Verdict, ...]
@@ -62,7 +62,7 @@ class Appended(msgspec.Struct, frozen=True):
     at: int
 
 
-class Term(msgspec.Struct, frozen=True):
+class Term(msgspec.Struct, frozen=True, gc=False):
     """One coordinator's ownership of a journal, from its start to its end."""
 
     owner: str
@@ -73,14 +73,14 @@ class Term(msgspec.Struct, frozen=True):
     at: int
 
 
-class Due(msgspec.Struct, frozen=True):
+class Due(msgspec.Struct, frozen=True, gc=False):
     """An unfinished transaction that the sweeper found, and where to go on from."""
 
     due_at: int
     transaction: Transaction
 
 
-class Query(msgspec.Struct, frozen=True):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """Which transactions an operator wants to see; every given term must hold."""
 
     state: State | None = None
@@ -95,14 +95,14 @@ class Query(msgspec.Struct, frozen=True):
     created_after: int | None = None
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """Transactions, newest first, and the cursor of the next page ("" on the last)."""
 
     transactions: tuple[Transaction, ...]
     next_cursor: str
 
 
-class Instance(msgspec.Struct, frozen=True):
+class Instance(msgspec.Struct, frozen=True, gc=False):
     """One registered process of a participant: a row of the registry."""
 
     participant: str
@@ -179,7 +179,7 @@ class Journal(Protocol):
 # ---------------------------------------------------------------- the transport
 
 
-class Addressed(msgspec.Struct, frozen=True):
+class Addressed(msgspec.Struct, frozen=True, gc=False):
     """A call with what the wire needs beside it."""
 
     call: Call

@@ -9,30 +9,30 @@ import msgspec
 from trypact_coordinator.core.transaction import BranchSpec, Decision, Operation
 
 
-class Ok(msgspec.Struct, frozen=True):
+class Ok(msgspec.Struct, frozen=True, gc=False):
     """Done, or done before; the result is that of the first time."""
 
     result: bytes = b""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """A business no."""
 
     reason: str
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """It did not run; ask again after this long (0: after the policy's back-off)."""
 
     after_ms: int
     reason: str = ""
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """Accepted; it will be reported, or asked again."""
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """Anything else: an error, a timeout, garbage. It may or may not have run."""
 
     error: str
@@ -41,7 +41,7 @@ class Unknown(msgspec.Struct, frozen=True):
 Answer = Ok | Refused | Retry | Pending | Unknown
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """A call came back, or its time-out passed."""
 
     branch_id: str
@@ -50,7 +50,7 @@ class Answered(msgspec.Struct, frozen=True):
     answer: Answer
 
 
-class Reported(msgspec.Struct, frozen=True):
+class Reported(msgspec.Struct, frozen=True, gc=False):
     """A participant completes by itself an operation that it answered with PENDING."""
 
     branch_id: str
@@ -58,7 +58,7 @@ class Reported(msgspec.Struct, frozen=True):
     answer: Ok | Refused
 
 
-class Registered(msgspec.Struct, frozen=True):
+class Registered(msgspec.Struct, frozen=True, gc=False):
     """The initiator adds a tcc or saga branch to an interactive transaction.
 
     Deliveries that it wants after a Cancel come along: a refusal decides before it can ask again.
@@ -68,55 +68,55 @@ class Registered(msgspec.Struct, frozen=True):
     deliveries: tuple[BranchSpec, ...] = ()
 
 
-class CommitAsked(msgspec.Struct, frozen=True):
+class CommitAsked(msgspec.Struct, frozen=True, gc=False):
     """The initiator wants Confirm; the deliveries are admitted with the decision."""
 
     deliveries: tuple[BranchSpec, ...] = ()
 
 
-class RollbackAsked(msgspec.Struct, frozen=True):
+class RollbackAsked(msgspec.Struct, frozen=True, gc=False):
     """The initiator wants Cancel; the deliveries are admitted with the decision."""
 
     reason: str = ""
     deliveries: tuple[BranchSpec, ...] = ()
 
 
-class TimePassed(msgspec.Struct, frozen=True):
+class TimePassed(msgspec.Struct, frozen=True, gc=False):
     """The transaction's `wake_at` has come."""
 
 
-class Resumed(msgspec.Struct, frozen=True):
+class Resumed(msgspec.Struct, frozen=True, gc=False):
     """A new term loaded the transaction from the journal; calls in flight were lost."""
 
     epoch: int
 
 
-class Act(msgspec.Struct, frozen=True):
+class Act(msgspec.Struct, frozen=True, gc=False):
     """What every operator's act carries, for the timeline."""
 
     actor: str
     reason: str
 
 
-class RetryAct(Act, frozen=True):
+class RetryAct(Act, frozen=True, gc=False):
     """Makes everything that waits for a back-off due now."""
 
 
-class PauseAct(Act, frozen=True):
+class PauseAct(Act, frozen=True, gc=False):
     """Stops calls, not the deadline's decision."""
 
 
-class ResumeAct(Act, frozen=True):
+class ResumeAct(Act, frozen=True, gc=False):
     """Lets calls leave again."""
 
 
-class DecideAct(Act, frozen=True):
+class DecideAct(Act, frozen=True, gc=False):
     """Decides an undecided transaction; CONFIRM only when every Try is OK."""
 
     decision: Decision
 
 
-class SkipAct(Act, frozen=True):
+class SkipAct(Act, frozen=True, gc=False):
     """Marks a branch as settled by hand, after the decision."""
 
     branch_id: str

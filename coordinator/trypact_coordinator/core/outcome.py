@@ -7,7 +7,7 @@ import msgspec
 from trypact_coordinator.core.transaction import Decision, Operation, Transaction
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One write to the journal: the whole transaction as it is after the step.
 
     It is applied only if the journal holds `transaction.version - 1` (nothing at all for
@@ -27,7 +27,7 @@ class Record(msgspec.Struct, frozen=True):
         return self.transaction.due_at
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One operation to send to a participant."""
 
     xid: str
@@ -50,7 +50,7 @@ class Reply(Enum):
     SETTLED = 3
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The contract of a step.
 
     The shell owes it four duties, in this order:

@@ -2,6 +2,9 @@
 
 Instants are integer microseconds since 1970-01-01T00:00Z on the journal's clock; `at` ends the
 name of an instant. Durations carry their unit in the name.
+
+What is immutable and made of such values can be part of no cycle, so the garbage collector need
+not look at it (`gc=False`).
 """
 
 from enum import IntEnum
@@ -72,7 +75,7 @@ class BranchState(IntEnum):
     SKIPPED = 13
 
 
-class BranchSpec(msgspec.Struct, frozen=True, array_like=True):
+class BranchSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A branch as its initiator describes it; never changes once admitted."""
 
     id: str
@@ -94,7 +97,7 @@ class BranchSpec(msgspec.Struct, frozen=True, array_like=True):
         return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
 
 
-class Branch(msgspec.Struct, frozen=True):
+class Branch(msgspec.Struct, frozen=True, gc=False):
     """A branch and how far it has come."""
 
     spec: BranchSpec
@@ -115,7 +118,7 @@ class Branch(msgspec.Struct, frozen=True):
     stuck: bool = False
 
 
-class Spec(msgspec.Struct, frozen=True, array_like=True):
+class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A transaction as its initiator describes it; never changes once begun."""
 
     xid: str
@@ -131,7 +134,7 @@ class Spec(msgspec.Struct, frozen=True, array_like=True):
     trace_parent: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of a transaction's timeline."""
 
     at: int
@@ -146,7 +149,7 @@ IN_FLIGHT = 0
 PARKED = 1 << 62
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A global transaction at one instant."""
 
     spec: Spec

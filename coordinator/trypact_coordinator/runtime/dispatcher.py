@@ -28,7 +28,7 @@ class Routes(Protocol):
         ...
 
 
-class Errand(msgspec.Struct, frozen=True):
+class Errand(msgspec.Struct, frozen=True, gc=False):
     """A call, what it is about, and where its answer goes."""
 
     call: Call
@@ -42,7 +42,7 @@ class Errand(msgspec.Struct, frozen=True):
         self.done(call.xid, Answered(call.branch_id, call.operation, call.attempt, answer))
 
 
-class LaneView(msgspec.Struct, frozen=True):
+class LaneView(msgspec.Struct, frozen=True, gc=False):
     """How one participant's lane stands."""
 
     in_flight: int
