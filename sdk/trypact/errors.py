@@ -31,6 +31,7 @@
     ├── CoordinatorFault                the coordinator's operator can mend it
     │   ├── SchemaMismatch
     │   ├── RecordRejected
+    │   ├── UnreadableRow
     │   ├── TransactionFrozen
     │   └── InvariantViolated
     ├── PayloadError                    a payload cannot be written or read
@@ -313,6 +314,12 @@ class RecordRejected(CoordinatorFault):
     """The journal's database refuses to write this transaction."""
 
     code = "RECORD_REJECTED"
+
+
+class UnreadableRow(CoordinatorFault):
+    """The journal's row of this transaction is damaged; its operator must look at it."""
+
+    code = "UNREADABLE_ROW"
 
 
 class TransactionFrozen(CoordinatorFault):
