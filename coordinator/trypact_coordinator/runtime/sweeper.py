@@ -13,6 +13,7 @@ import structlog
 
 from trypact_coordinator.core.errors import CoordinatorError, JournalError, OwnershipLost
 from trypact_coordinator.core.policy import MILLISECOND
+from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal
 from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.settings import RuntimeSettings
@@ -69,22 +70,32 @@ class Sweeper:
             await asyncio.sleep(self._settings.sweep_every_ms / 1000)
 
     async def _take_up_in_flight(self) -> None:
-        """Take up what earlier terms left with calls in flight.
+        """Take up what was left with calls in flight.
 
-        There is nothing to find after the first time: a new row always carries the current epoch
-        and is in memory. That it is looked for again now and then is a belt to the braces.
+        The first time that is the work of earlier terms. This term's own rows are looked at too:
+        they are in memory, unless the journal refused a record or could not be read at the worst
+        moment; then nothing else would find them before the next start.
         """
         after = ""
         while True:
             page = await self._journal.in_flight(
-                self._driver.epoch, after, self._settings.sweep_page_size
+                self._driver.epoch + 1, after, self._settings.sweep_page_size
             )
             for transaction in page:
-                await self._room()
-                self._driver.adopt(transaction)
+                if transaction.xid not in self._driver:
+                    await self._room()
+                    await self._take_up_stray(transaction)
             if len(page) < self._settings.sweep_page_size:
                 return
             after = page[-1].xid
+
+    async def _take_up_stray(self, transaction: Transaction) -> None:
+        if transaction.epoch == self._driver.epoch:
+            # It may have moved on since the page was read.
+            current = await self._journal.load(transaction.xid)
+            if current is None or current.version != transaction.version:
+                return
+        self._driver.adopt(transaction)
 
     async def _take_up_due(self) -> None:
         """Take up every timer that has come."""

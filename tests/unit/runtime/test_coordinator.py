@@ -14,6 +14,7 @@ from trypact_coordinator.core.errors import (
     JournalUnavailable,
     Overloaded,
     OwnershipLost,
+    RecordRejected,
     ShuttingDown,
     TryUnsettled,
     UnknownAction,
@@ -36,7 +37,7 @@ from trypact_coordinator.core.transaction import (
     Transaction,
 )
 from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
-from trypact_coordinator.ports import Appended, Instance, Write
+from trypact_coordinator.ports import Appended, Instance, Verdict, Write
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.ids import Uuid7
@@ -69,10 +70,14 @@ class GatedJournal(MemoryJournal):
         self.gate = asyncio.Event()
         self.gate.set()
         self.knocked = asyncio.Event()
+        self.refuse_next = False
 
     async def append(self, batch: list[Write]) -> Appended:
         self.knocked.set()
         await self.gate.wait()
+        if self.refuse_next:
+            self.refuse_next = False
+            return Appended(tuple(Verdict.REJECTED for _ in batch), self.store.now_us())
         return await super().append(batch)
 
 
@@ -409,6 +414,23 @@ async def test_a_new_term_resumes_what_was_in_flight_and_cancels_nothing() -> No
     tx = await heir.coordinator.execute(spec, (STOCK, COUPON), Reply.SETTLED)
     assert tx.state is State.CONFIRMED
     await heir.coordinator.stop(grace_ms=0)
+
+
+async def test_what_the_journal_refused_once_is_found_by_the_next_audit() -> None:
+    shop = Shop(replace(SETTINGS, sweep_every_ms=1, audit_every_ms=10_000))
+    await shop.open()
+    run = shop.execute("x", STOCK)
+    await turns_until(lambda: shop.transport.unanswered == 1)
+    shop.journal.refuse_next = True
+    await shop.answer(Ok())
+    with pytest.raises(RecordRejected):
+        await run
+    sent = shop.transport.next_send()
+    shop.now_us += 11 * SECOND
+    await asyncio.wait_for(sent, 5)
+    await shop.answer(Ok(), calls=2)
+    assert (await shop.coordinator.wait("x", Reply.SETTLED)).state is State.CONFIRMED
+    await shop.coordinator.stop(grace_ms=0)
 
 
 async def test_a_newer_term_stops_the_old_coordinator() -> None:
