@@ -51,6 +51,9 @@ class Drive:
         try:
             async for items in self._outbox:
                 yield participant_pb2.DriveResponse(items=items)
+                # Only now, so that a coordinator that does not read is not read from either.
+                for _ in items:
+                    self._room.release()
             await reading
         finally:
             reading.cancel()
@@ -85,5 +88,4 @@ class Drive:
                 reply.error = shortened(f"{answer.status.name}: {answer.message}")
             else:
                 reply.answer.CopyFrom(answer)
-        self._room.release()
         self._outbox.put(reply, reply.ByteSize())

@@ -17,14 +17,18 @@ from google.rpc import status_pb2
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from trypact._exchange import Failure, failure_of
-from trypact._outbox import Outbox
+from trypact._outbox import BATCH_BYTES_MAX, Outbox
 from trypact.v1 import initiator_pb2
 
 Reply = initiator_pb2.ExecuteResponse | Failure
 
 PATH = "/trypact.v1.TransactionService/ExecuteStream"
-# What an item's id and lengths take beside its request.
-_ITEM_BYTES = 16
+# What an item's id, time-out and lengths take beside its request.
+_ITEM_BYTES = 24
+# A request above this travels alone: if the coordinator finds it too large, that ends nothing else.
+REQUEST_BYTES_MAX = BATCH_BYTES_MAX
+# What a stream may end with that is true of each of its requests as well.
+_OF_THE_STREAM = ("UNAVAILABLE", "UNIMPLEMENTED")
 _STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -48,7 +52,9 @@ class ExecuteStream:
         """Send a request with whatever else is ready; return its reply within the time-out."""
         id_ = next(self._ids)
         future = self._waiting[id_] = self._loop.create_future()
-        item = initiator_pb2.ExecuteStreamRequest.Item(id=id_, request=request)
+        item = initiator_pb2.ExecuteStreamRequest.Item(
+            id=id_, request=request, timeout_ms=max(1, round(timeout * 1000))
+        )
         self._outbox.put(item, item.ByteSize() + _ITEM_BYTES)
         late = self._loop.call_later(timeout, self._settle, id_, _LATE)
         try:
@@ -113,5 +119,11 @@ def _reply(item: initiator_pb2.ExecuteStreamResponse.Item) -> Reply:
 
 
 def _failure(code: grpc.StatusCode, details: str | None, metadata: Any) -> Failure:
+    """Say why a stream ended, to those whose request had no reply: it may have begun all the same.
+
+    A refusal of the stream (a message too large) is none of theirs, so to them it broke.
+    """
+    if code.name not in _OF_THE_STREAM:
+        return Failure("UNAVAILABLE", f"the stream broke: {code.name}: {details or 'no details'}")
     pairs = cast("Iterable[tuple[str, str | bytes]]", metadata or ())
     return failure_of(code.name, details, pairs)

@@ -21,7 +21,7 @@ from trypact._exchange import (
     failure_of,
 )
 from trypact._execute_stream import PATH as EXECUTE_STREAM_PATH
-from trypact._execute_stream import ExecuteStream
+from trypact._execute_stream import REQUEST_BYTES_MAX, ExecuteStream
 from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
@@ -215,7 +215,11 @@ class Client:
 
     async def _send(self, send: Send) -> Any:
         request = send.request
-        if isinstance(request, initiator_pb2.ExecuteRequest) and self._streams:
+        if (
+            self._streams
+            and isinstance(request, initiator_pb2.ExecuteRequest)
+            and request.ByteSize() <= REQUEST_BYTES_MAX
+        ):
             reply = await self._execute_stream().ask(request, send.timeout)
             if not (isinstance(reply, Failure) and reply.status == "UNIMPLEMENTED"):
                 return reply

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from google.rpc import code_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 
 from trypact_coordinator.outbox import Outbox
@@ -12,6 +13,10 @@ Execute = Callable[[initiator_pb2.ExecuteRequest], Awaitable[initiator_pb2.Execu
 
 # Requests of one stream without a reply, above which it is not read any further.
 REQUESTS_MAX = 8192
+
+_LATE: bytes = status_pb2.Status(
+    code=code_pb2.DEADLINE_EXCEEDED, message="It has not ended within the time its initiator gave."
+).SerializeToString()
 
 
 class ExecuteStream:
@@ -38,6 +43,9 @@ class ExecuteStream:
         try:
             async for items in self._outbox:
                 yield initiator_pb2.ExecuteStreamResponse(items=items)
+                # Only now, so that an initiator that does not read is not read from either.
+                for _ in items:
+                    self._room.release()
             await reading
         finally:
             for task in (reading, *self._running):
@@ -58,9 +66,12 @@ class ExecuteStream:
 
     async def _answer(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
         reply = initiator_pb2.ExecuteStreamResponse.Item(id=item.id)
+        patience = item.timeout_ms / 1000 if item.timeout_ms > 0 else None
         try:
-            reply.response.CopyFrom(await self._execute(item.request))
+            async with asyncio.timeout(patience):
+                reply.response.CopyFrom(await self._execute(item.request))
+        except TimeoutError:
+            reply.status = _LATE
         except Exception as error:  # becomes the status that Execute would have ended with
             reply.status = status_bytes(EXECUTE_STREAM, error)
-        self._room.release()
         self._outbox.put(reply, reply.ByteSize())

@@ -163,8 +163,13 @@ class ExecuteStreamRequest(_message.Message):
 
         ID_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
+        TIMEOUT_MS_FIELD_NUMBER: _builtins.int
         id: _builtins.int
         """Unique on its stream among the requests that have no reply yet."""
+        timeout_ms: _builtins.int
+        """How long the initiator waits for the reply, as the deadline of a call of Execute says; 0 is
+        as long as the stream lasts. Whoever waits no longer costs the coordinator nothing more.
+        """
         @_builtins.property
         def request(self) -> Global___ExecuteRequest: ...
         def __init__(
@@ -172,10 +177,11 @@ class ExecuteStreamRequest(_message.Message):
             *,
             id: _builtins.int = ...,
             request: Global___ExecuteRequest | None = ...,
+            timeout_ms: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request", "timeout_ms", b"timeout_ms"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,7 @@ class Batches:
         self.sizes: list[int] = []
         self.streams = 0
         self.break_next = False
+        self.break_with = grpc.StatusCode.UNAVAILABLE
 
     async def serve(
         self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest], context: Any
@@ -54,7 +55,7 @@ class Batches:
             self.sizes.append(len(request.items))
             if self.break_next:
                 self.break_next = False
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "moved away")
+                await context.abort(self.break_with, "moved away")
             yield initiator_pb2.ExecuteStreamResponse(
                 items=[
                     initiator_pb2.ExecuteStreamResponse.Item(
@@ -111,16 +112,36 @@ async def test_a_batch_is_bounded_by_count_and_by_bytes(batches: Served) -> None
     assert served.sizes[1:] == [256, 44, 5, 5]
 
 
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
+)
 async def test_a_broken_stream_is_opened_again_and_its_requests_asked_again(
-    batches: Served,
+    batches: Served, status: grpc.StatusCode
 ) -> None:
     served, client = batches
     served.break_next = True
+    served.break_with = status
 
     outcome = await client.execute("order.submit", BRANCHES, xid="x")
 
     assert outcome.xid == "x"
     assert served.streams == 2
+
+
+async def test_a_request_that_is_too_large_ends_nothing_but_itself(batches: Served) -> None:
+    served, client = batches
+    large = [trypact.tcc("inventory.reserve", b"x" * 200_000, id=f"b{n}") for n in range(25)]
+
+    outcome, refused = await asyncio.gather(
+        client.execute("order.submit", BRANCHES, xid="x"),
+        client.execute("order.submit", large),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcome, trypact.Outcome)
+    # It went by itself, to a method that this coordinator does not have.
+    assert isinstance(refused, trypact.OutcomeUnknown)
+    assert served.streams == 1
 
 
 async def test_a_caller_who_gives_up_disturbs_nobody_else(batches: Served) -> None:

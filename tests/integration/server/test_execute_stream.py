@@ -82,6 +82,21 @@ async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> No
     assert house.participant.count("b", "Try") == 1
 
 
+async def test_whoever_waits_no_longer_costs_the_coordinator_nothing_more(house: House) -> None:
+    house.participant.on("b", "Confirm", hangs(), ok())
+    stream = house.transactions.ExecuteStream()
+    impatient = item(1, "x", "b")
+    impatient.timeout_ms = 50
+
+    await send(stream, impatient)
+    late = (await replies(stream, 1))[1]
+
+    status = status_pb2.Status.FromString(late.status)
+    assert status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    outcome = await house.transactions.Wait(initiator_pb2.WaitRequest(xid="x"))
+    assert outcome.outcome.state == CONFIRMED
+
+
 async def test_when_the_initiator_vanishes_its_transactions_go_on(house: House) -> None:
     house.participant.on("b", "Try", hangs(), ok())
     stream = house.transactions.ExecuteStream()
