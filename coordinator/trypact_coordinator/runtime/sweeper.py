@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 import structlog
 
-from trypact_coordinator.core.errors import CoordinatorError, JournalError, OwnershipLost
+from trypact_coordinator.core.errors import (
+    CoordinatorError,
+    InvariantViolated,
+    JournalError,
+    OwnershipLost,
+)
 from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal
@@ -67,6 +72,11 @@ class Sweeper:
                 return
             except JournalError as error:
                 log.warning("sweep failed; will sweep again", error=str(error))
+            except Exception as error:
+                # A bug of ours. A coordinator that never looks again would go on as if it did.
+                log.critical("the sweeper failed", exc_info=error)
+                self._on_fatal(InvariantViolated(f"{type(error).__name__}: {error}"))
+                return
             await asyncio.sleep(self._settings.sweep_every_ms / 1000)
 
     async def _take_up_in_flight(self) -> None:
@@ -82,20 +92,10 @@ class Sweeper:
                 self._driver.epoch + 1, after, self._settings.sweep_page_size
             )
             for transaction in page:
-                if transaction.xid not in self._driver:
-                    await self._room()
-                    await self._take_up_stray(transaction)
+                await self._take_up(transaction)
             if len(page) < self._settings.sweep_page_size:
                 return
             after = page[-1].xid
-
-    async def _take_up_stray(self, transaction: Transaction) -> None:
-        if transaction.epoch == self._driver.epoch:
-            # It may have moved on since the page was read.
-            current = await self._journal.load(transaction.xid)
-            if current is None or current.version != transaction.version:
-                return
-        self._driver.adopt(transaction)
 
     async def _take_up_due(self) -> None:
         """Take up every timer that has come."""
@@ -104,11 +104,23 @@ class Sweeper:
         while True:
             page = await self._journal.due(now, after, self._settings.sweep_page_size)
             for due in page:
-                await self._room()
-                self._driver.adopt(due.transaction)
+                await self._take_up(due.transaction)
             if len(page) < self._settings.sweep_page_size:
                 return
             after = (page[-1].due_at, page[-1].transaction.xid)
+
+    async def _take_up(self, transaction: Transaction) -> None:
+        """Take up what a page showed, unless it is in memory or no longer so."""
+        if transaction.xid in self._driver:
+            return
+        await self._room()
+        if transaction.epoch == self._driver.epoch:
+            # Its timer may have come in memory as well, and it may have moved on and left since
+            # the page was read: an older state must never be shown, nor driven, again.
+            current = await self._journal.load(transaction.xid)
+            if current is None or current.version != transaction.version:
+                return
+        self._driver.adopt(transaction)
 
     async def _prune(self) -> None:
         """Delete what finished longer ago than outcomes are kept."""
