@@ -6,7 +6,7 @@ else sends, decides or finishes anything, so every kind of branch and every way 
 goes through the same few lines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trypact_coordinator.core.admission import check_branches, check_spec
@@ -126,11 +126,24 @@ def step(transaction: Transaction, event: Event, now: int, policy: Policy) -> Ou
     Raises CallerError when the event is a request the transaction's state does not allow (nothing
     changes then), and InvariantViolated when something happened that never may.
     """
+    return step_together(transaction, (event,), now, policy)
+
+
+def step_together(
+    transaction: Transaction, events: Sequence[Event], now: int, policy: Policy
+) -> Outcome:
+    """Step with events of the same moment: what they allow is asked once, after the last one.
+
+    Raises what `step` raises; nothing of any of them happened then.
+    """
     draft = Draft(transaction, now, policy)
-    if not transaction.frozen:
-        _HANDLERS[type(event)](draft, event)
-    elif isinstance(event, _REQUESTS):
-        raise TransactionFrozen(f"transaction {transaction.xid} is frozen: {transaction.frozen}")
+    for event in events:
+        if not transaction.frozen:
+            _HANDLERS[type(event)](draft, event)
+        elif isinstance(event, _REQUESTS):
+            raise TransactionFrozen(
+                f"transaction {transaction.xid} is frozen: {transaction.frozen}"
+            )
     return draft.advance()
 
 
@@ -398,4 +411,4 @@ _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
 # What somebody asks for, and is told when it cannot be.
 _REQUESTS = (Registered, CommitAsked, RollbackAsked, Act)
 
-__all__ = ["begin", "freeze", "step", "tombstone"]
+__all__ = ["begin", "freeze", "step", "step_together", "tombstone"]

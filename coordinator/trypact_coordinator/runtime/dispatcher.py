@@ -97,11 +97,12 @@ class Dispatcher:
     def dispatch(self, errand: Errand) -> None:
         """Send a call, now or when its lane has room."""
         lane = self._lane(errand.branch.participant)
-        if lane.queued >= self._settings.lane_queue_max:
+        # Bounded each by itself: no flood of what is new turns away what follows a decision.
+        queue = lane.new if errand.call.operation is Operation.TRY else lane.decided
+        if len(queue) >= self._settings.lane_queue_max:
             self._decline(errand, "too many calls wait for this participant")
             return
-        is_try = errand.call.operation is Operation.TRY
-        (lane.new if is_try else lane.decided).append(errand)
+        queue.append(errand)
         self._pump(lane)
 
     def view(self, participant: str) -> LaneView:

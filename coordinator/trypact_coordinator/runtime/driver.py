@@ -25,7 +25,7 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.core.events import Answered, Event, Resumed, TimePassed
 from trypact_coordinator.core.outcome import Outcome, Record
 from trypact_coordinator.core.policy import MILLISECOND, SECOND, Policy
-from trypact_coordinator.core.step import freeze, step
+from trypact_coordinator.core.step import freeze, step_together
 from trypact_coordinator.core.transaction import BranchState, Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
@@ -95,6 +95,8 @@ class Driver:
         self._on_fatal = on_fatal
         self._slots: dict[str, Slot] = {}
         self._reloads: set[asyncio.Task[None]] = set()
+        # Those with answers that came at this turn of the loop.
+        self._answered_slots: dict[str, Slot] = {}
         self._loop = asyncio.get_running_loop()
         self.epoch = 0
         # Why nothing is taken into memory any more.
@@ -147,7 +149,6 @@ class Driver:
             slot = self._add_slot(xid)
             slot.inbox.append((event, future))
             self._take_up(slot, loaded)
-            self._drain(slot)
         return await future
 
     async def wait(self, xid: str, until: Until) -> Transaction:
@@ -204,28 +205,50 @@ class Driver:
     # ------------------------------------------------------------ stepping
 
     def _feed(self, slot: Slot, event: Event, asked: asyncio.Future[Transaction] | None) -> None:
-        if slot.writing or slot.tx is None:
-            slot.inbox.append((event, asked))
-            return
+        """Step with an event, after those that wait already."""
+        slot.inbox.append((event, asked))
+        self._drain(slot)
+
+    def _drain(self, slot: Slot) -> None:
+        """Step with the events that wait, until one of them has to be written.
+
+        Those that nobody asked for, answers above all, are one step as long as no request is
+        between them.
+        """
+        inbox = slot.inbox
+        while inbox and not slot.writing and slot.tx is not None:
+            event, asked = inbox.popleft()
+            events = [event]
+            while asked is None and inbox and inbox[0][1] is None:
+                events.append(inbox.popleft()[0])
+            self._step(slot, slot.tx, events, asked)
+
+    def _step(
+        self,
+        slot: Slot,
+        tx: Transaction,
+        events: list[Event],
+        asked: asyncio.Future[Transaction] | None,
+    ) -> None:
         try:
-            outcome = step(slot.tx, event, self._clock.now(), self._policy)
+            outcome = step_together(tx, events, self._clock.now(), self._policy)
         except CallerError as error:
             if asked is not None and not asked.done():
                 asked.set_exception(error)
             self._evict_if_idle(slot)
             return
         except Exception as error:
-            outcome = self._frozen(slot.tx, event, error)
+            outcome = self._frozen(tx, events, error)
         self._obey(slot, outcome, asked)
 
-    def _frozen(self, tx: Transaction, event: Event, error: Exception) -> Outcome:
+    def _frozen(self, tx: Transaction, events: list[Event], error: Exception) -> Outcome:
         """Stop a transaction that met a bug of ours, rather than guess."""
         violated = isinstance(error, InvariantViolated)
         why = str(error) if violated else f"{type(error).__name__}: {error}"
         log.error(
             "transaction frozen",
             xid=tx.xid,
-            event_type=type(event).__name__,
+            event_types=[type(event).__name__ for event in events],
             why=why,
             exc_info=error,
         )
@@ -268,12 +291,6 @@ class Driver:
         self._drain(slot)
         self._evict_if_idle(slot)
 
-    def _drain(self, slot: Slot) -> None:
-        """Step with the events that waited, until one of them has to be written."""
-        while slot.inbox and not slot.writing and slot.tx is not None:
-            event, waiting = slot.inbox.popleft()
-            self._feed(slot, event, waiting)
-
     def _release(
         self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
     ) -> None:
@@ -304,9 +321,20 @@ class Driver:
         slot.waiters = waiting
 
     def _answered(self, xid: str, event: Answered) -> None:
+        """Take an answer; those that come at the same turn of the loop are one step."""
         slot = self._slots.get(xid)
-        if slot is not None:
-            self._feed(slot, event, None)
+        if slot is None:
+            return
+        slot.inbox.append((event, None))
+        if not self._answered_slots:
+            self._loop.call_soon(self._step_answered)
+        self._answered_slots[xid] = slot
+
+    def _step_answered(self) -> None:
+        slots, self._answered_slots = self._answered_slots, {}
+        for xid, slot in slots.items():
+            if self._slots.get(xid) is slot:
+                self._drain(slot)
 
     # ------------------------------------------------------------ time
 
@@ -357,10 +385,10 @@ class Driver:
         # What it did without a record since (a Try sent, a report taken) is not in the journal, so
         # an undecided one is doubted as a new term would.
         calls_out = any(branch.in_flight for branch in transaction.branches)
-        if transaction.epoch != self.epoch or calls_out or not transaction.decided:
-            self._feed(slot, Resumed(self.epoch), None)
-        else:
-            self._feed(slot, TimePassed(), None)
+        doubted = transaction.epoch != self.epoch or calls_out or not transaction.decided
+        # Before whatever waits for it.
+        slot.inbox.appendleft((Resumed(self.epoch) if doubted else TimePassed(), None))
+        self._drain(slot)
         if slot.tx is not None and slot.waiters:
             self._wake_waiters(slot, slot.tx)
 
@@ -397,7 +425,6 @@ class Driver:
         self._take_up(slot, loaded)
         if asked is not None and not asked.done():
             asked.set_exception(JournalError("the transaction changed meanwhile; ask again"))
-        self._drain(slot)
 
     def _fail(
         self,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from trypact.v1 import participant_pb2
 
@@ -48,6 +49,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+log = structlog.get_logger(__name__)
 
 
 class GrpcTransport:
@@ -164,7 +167,11 @@ class Link:
 
     async def _carry(self, stream: DriveStream) -> None:
         """Run a stream to its end, and answer what it leaves."""
-        end = await stream.run(self._drive())
+        try:
+            end = await stream.run(self._drive())
+        except Exception as error:  # a bug of ours must not leave a stream that nobody reads
+            log.critical("a stream failed", exc_info=error)
+            end = wire.unknown(error)
         # From here on calls open a new stream, those that the answers below give rise to as well.
         self._stream = None
         if end is not None:
