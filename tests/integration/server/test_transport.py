@@ -207,6 +207,23 @@ async def test_calls_of_one_endpoint_share_a_connection(participant: ScriptedPar
     await transport.close()
 
 
+async def test_a_bug_of_whoever_takes_an_answer_costs_the_next_calls_nothing(
+    transport: GrpcTransport, participant: ScriptedParticipant
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    taken = asyncio.Event()
+
+    def fails(answer: Answer) -> None:
+        taken.set()
+        raise ZeroDivisionError("a bug")
+
+    transport.send(addressed(participant.endpoint), fails)
+    await taken.wait()
+
+    assert await send(transport, addressed(participant.endpoint, timeout_ms=2_000)) == Ok()
+
+
 async def test_closing_makes_what_is_in_flight_unknown(participant: ScriptedParticipant) -> None:
     transport = GrpcTransport()
     participant.on("b", "Try", hangs())

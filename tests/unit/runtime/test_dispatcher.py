@@ -103,6 +103,18 @@ def test_a_full_queue_declines_and_says_so_in_a_later_turn() -> None:
     assert isinstance(bench.answers[0].answer, Retry)
 
 
+def test_a_queue_full_of_tries_declines_nothing_that_follows_a_decision() -> None:
+    bench = Bench()
+    for number in range(4):
+        bench.dispatch(Operation.CONFIRM, f"busy{number}")
+    for number in range(SETTINGS.lane_queue_max):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    bench.dispatch(Operation.CONFIRM, "confirm")
+    assert bench.deferred == []
+    bench.transport.answer(Ok())
+    assert bench.sent_ids()[-1] == "confirm"
+
+
 def test_a_try_that_waited_past_its_time_is_never_sent() -> None:
     bench = Bench()
     for number in range(3):
