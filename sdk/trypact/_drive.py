@@ -1,6 +1,7 @@
 """Drive: many calls of the coordinator over one stream, each answered when it is done."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from trypact._outbox import Outbox
 from trypact.kinds import Operation, from_wire
 from trypact.limits import shortened
 from trypact.v1 import participant_pb2, transaction_pb2
+
+logger = logging.getLogger("trypact.participant")
 
 # Calls of one stream without an answer, above which it is not read any further.
 CALLS_MAX = 1024
@@ -31,7 +34,7 @@ class Drive:
     """One coordinator's stream.
 
     Args:
-        attend: answers one call; it must not raise.
+        attend: answers one call.
     """
 
     def __init__(self, attend: Attend) -> None:
@@ -83,7 +86,11 @@ class Drive:
         if operation is None:
             reply.error = "INVALID_ARGUMENT: operation is missing"
         else:
-            answer = await self._attend(call, operation, item.decision)
+            try:
+                answer = await self._attend(call, operation, item.decision)
+            except Exception as error:  # a call without any reply would keep its room for ever
+                logger.exception("a call of %s has no answer", call.xid)
+                answer = CallFailed(grpc.StatusCode.INTERNAL, type(error).__name__)
             if isinstance(answer, CallFailed):
                 reply.error = shortened(f"{answer.status.name}: {answer.message}")
             else:

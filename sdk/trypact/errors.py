@@ -49,6 +49,7 @@ The docstring of a class is its default message. A class with a `code` is what t
 means by that google.rpc.ErrorInfo reason.
 """
 
+import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from trypact.limits import shortened
@@ -403,8 +404,8 @@ class RetryLater(HandlerAnswer):
     """
 
     def __init__(self, after: float = 1.0, reason: str = "") -> None:
-        if after < 0:
-            raise ValueError(f"after: {after} s is in the past")
+        if not 0 <= after < math.inf:
+            raise ValueError(f"after: {after} s is in the past, or never")
         self.after = after
         self.reason = shortened(reason)
         super().__init__(self.reason or f"asked to wait {after} s")

@@ -71,7 +71,9 @@ def take_lock(path: Path, owner: str) -> int:
 
     Raises JournalLocked when another process has it, JournalUnavailable when it cannot be made.
     """
-    lock = path.with_name(path.name + ".lock")
+    # Beside the file itself, so that it is the same lock by whatever link the file is named.
+    lock = path.resolve()
+    lock = lock.with_name(lock.name + ".lock")
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

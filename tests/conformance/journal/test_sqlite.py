@@ -185,6 +185,16 @@ asyncio.run(main())
     await journal.close()
 
 
+async def test_a_link_to_the_file_has_the_same_lock(path: Path) -> None:
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    journal = SqliteJournal(path)
+    await journal.open("the first")
+    message = await refusal(link, JournalLocked)
+    assert "the first" in message
+    await journal.close()
+
+
 async def test_a_program_that_locks_the_file_makes_it_unavailable(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

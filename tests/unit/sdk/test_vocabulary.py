@@ -166,9 +166,10 @@ def test_the_default_message_of_an_error_is_its_docstring() -> None:
     )
 
 
-def test_asking_again_in_the_past_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="in the past"):
-        errors.RetryLater(-1)
+@pytest.mark.parametrize("after", [-1, float("inf"), float("nan")])
+def test_asking_again_in_the_past_or_never_is_a_mistake(after: float) -> None:
+    with pytest.raises(ValueError, match="in the past, or never"):
+        errors.RetryLater(after)
 
 
 def test_an_outcome_names_the_branches_it_has() -> None:
