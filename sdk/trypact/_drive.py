@@ -42,6 +42,11 @@ class Drive:
         self._outbox: Outbox[participant_pb2.DriveResponse.Item] = Outbox()
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(CALLS_MAX)
+        self._finishing = asyncio.Event()
+
+    def finish(self) -> None:
+        """Read no more; the stream ends once what has begun is answered."""
+        self._finishing.set()
 
     async def serve(
         self, requests: AsyncIterator[participant_pb2.DriveRequest]
@@ -62,17 +67,29 @@ class Drive:
             reading.cancel()
 
     async def _read(self, requests: AsyncIterator[participant_pb2.DriveRequest]) -> None:
+        beginning = asyncio.create_task(self._begin(requests))
+        finishing = asyncio.create_task(self._finishing.wait())
         try:
-            async for batch in requests:
-                for item in batch.items:
-                    await self._room.acquire()
-                    task = asyncio.create_task(self._answer(item))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
+            await asyncio.wait((beginning, finishing), return_when=asyncio.FIRST_COMPLETED)
+            if beginning.done():
+                beginning.result()
+            else:
+                beginning.cancel()
+                await asyncio.wait((beginning,))
             if self._running:
                 await asyncio.wait(self._running)
         finally:
+            beginning.cancel()
+            finishing.cancel()
             self._outbox.close()
+
+    async def _begin(self, requests: AsyncIterator[participant_pb2.DriveRequest]) -> None:
+        async for batch in requests:
+            for item in batch.items:
+                await self._room.acquire()
+                task = asyncio.create_task(self._answer(item))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
 
     async def _answer(self, item: participant_pb2.DriveRequest.Item) -> None:
         call = item.call

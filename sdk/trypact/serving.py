@@ -72,6 +72,7 @@ class Serving:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._threads = ThreadPoolExecutor(participant.workers, f"{participant.name}-handler")
         self._server: grpc.aio.Server | None = None
+        self._service: _Service | None = None
         self._registration: Registration | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -101,7 +102,7 @@ class Serving:
     async def start(self) -> None:
         """Listen, serve and register. Raises EndpointTaken."""
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
-        service = _Service(self._participant, self._threads)
+        self._service = service = _Service(self._participant, self._threads)
         participant_pb2_grpc.add_ParticipantServiceServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._add_services is not None:
@@ -158,6 +159,8 @@ class Serving:
         await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if self._registration is not None:
             await self._registration.stop()
+        if self._service is not None:
+            self._service.finish()
         if self._server is not None:
             await self._server.stop(self._grace)
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
@@ -205,6 +208,14 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
     def __init__(self, participant: Participant, threads: ThreadPoolExecutor) -> None:
         self._participant = participant
         self._threads = threads
+        self._drives: set[Drive] = set()
+        self._finishing = False
+
+    def finish(self) -> None:
+        """End the streams once what has begun on them is answered; they would stay for ever."""
+        self._finishing = True
+        for drive in self._drives:
+            drive.finish()
 
     async def Try(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Serve Try."""
@@ -228,8 +239,15 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
 
     async def Drive(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         """Serve all four for many branches at once."""
-        async for response in Drive(self._attend).serve(request_iterator):
-            yield response
+        drive = Drive(self._attend)
+        if self._finishing:
+            drive.finish()
+        self._drives.add(drive)
+        try:
+            async for response in drive.serve(request_iterator):
+                yield response
+        finally:
+            self._drives.discard(drive)
 
     async def _answer(
         self,

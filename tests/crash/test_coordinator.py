@@ -111,6 +111,8 @@ async def test_a_hundred_transactions_in_flight_all_end_after_kill_nine(
         ended = await asyncio.gather(*orders, return_exceptions=True)
         outcomes = [await client.get(xid) for xid in xids]
 
+    ends = (trypact.Outcome, trypact.TransactionCancelled)
+    assert [one for one in ended if not isinstance(one, ends)] == []
     assert [outcome.final for outcome in outcomes] == [True] * 100
     assert [outcome.confirmed for outcome in outcomes] == [amount == 2 for amount in amounts]
     told = [isinstance(one, trypact.Outcome) for one in ended]

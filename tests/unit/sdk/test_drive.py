@@ -1,5 +1,6 @@
 """The participant's side of Drive: every call has a reply, whatever becomes of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -51,3 +52,32 @@ async def test_more_calls_than_there_is_room_for_are_answered_in_turn(
     replies = await replies_to(*(f"{kind}{n}" for kind in ("bug", "x") for n in range(5)))
 
     assert len(replies) == 10
+
+
+async def test_a_stream_that_is_finished_answers_what_it_has_begun_and_ends() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(
+        call: participant_pb2.BranchCall, operation: Operation, decision: int
+    ) -> transaction_pb2.Answer | CallFailed:
+        begun.set()
+        await go_on.wait()
+        return OK
+
+    async def requests() -> AsyncIterator[participant_pb2.DriveRequest]:
+        call = participant_pb2.BranchCall(xid="x")
+        item = Item(operation=transaction_pb2.OPERATION_TRY, call=call)
+        yield participant_pb2.DriveRequest(items=[item])
+        await asyncio.Event().wait()  # a coordinator that never closes
+
+    async def collect() -> list[participant_pb2.DriveResponse.Item]:
+        return [item async for response in drive.serve(requests()) for item in response.items]
+
+    drive = Drive(slow)
+    collecting = asyncio.create_task(collect())
+    await begun.wait()
+    drive.finish()
+    go_on.set()
+    (reply,) = await collecting
+
+    assert reply.answer == OK
