@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from trypact_coordinator.core.admission import check_branches
 from trypact_coordinator.core.errors import BranchConflict, UnknownBranch, invariant
 from trypact_coordinator.core.events import Act
-from trypact_coordinator.core.limits import TIMELINE_ENTRIES_MAX
+from trypact_coordinator.core.limits import REASON_BYTES_MAX, TIMELINE_ENTRIES_MAX
 from trypact_coordinator.core.machine import (
     SEND,
     BranchTrigger,
@@ -38,6 +38,7 @@ from trypact_coordinator.core.transaction import (
     State,
     Transaction,
 )
+from trypact_coordinator.text import shorten
 
 
 class Draft:
@@ -203,7 +204,15 @@ class Draft:
         if all_tried and self.tx.auto_commit:
             self.decide(Decision.CONFIRM)
         elif self.now >= self.tx.deadline_at:
-            self.decide(Decision.CANCEL, "the deadline passed")
+            self.decide(Decision.CANCEL, self._why_late())
+
+    def _why_late(self) -> str:
+        """Say what kept an undecided transaction until its deadline."""
+        for branch in self.branches:
+            if branch.reason and branch.state is BranchState.TRYING:
+                late = f"the deadline passed; last of {branch.spec.id}: {branch.reason}"
+                return shorten(late, REASON_BYTES_MAX)
+        return "the deadline passed"
 
     def _call_what_is_ready(self) -> int | None:
         """Send every call that is ready and due; return when time alone allows the next."""

@@ -85,6 +85,13 @@ class TimePassed(msgspec.Struct, frozen=True, gc=False):
     """The transaction's `wake_at` has come."""
 
 
+class LeftIdle(msgspec.Struct, frozen=True, gc=False):
+    """Nothing has happened to it for a while, and nothing is about to.
+
+    What is known of it is written, so that it need not be kept in memory.
+    """
+
+
 class Resumed(msgspec.Struct, frozen=True, gc=False):
     """A new term loaded the transaction from the journal; calls in flight were lost."""
 
@@ -129,6 +136,7 @@ Event = (
     | CommitAsked
     | RollbackAsked
     | TimePassed
+    | LeftIdle
     | Resumed
     | RetryAct
     | PauseAct

@@ -26,6 +26,7 @@ from trypact_coordinator.core.events import (
     CommitAsked,
     DecideAct,
     Event,
+    LeftIdle,
     Ok,
     PauseAct,
     Pending,
@@ -322,6 +323,10 @@ def _time_passed(draft: Draft, event: TimePassed) -> None:
     """Nothing but the time changes; `advance` sees what it allows."""
 
 
+def _left_idle(draft: Draft, event: LeftIdle) -> None:
+    draft.lazily()
+
+
 def _resumed(draft: Draft, event: Resumed) -> None:
     undecided = draft.tx.state is State.TRYING
     new_term = event.epoch != draft.tx.epoch
@@ -352,7 +357,17 @@ def _resumed(draft: Draft, event: Resumed) -> None:
 # ---------------------------------------------------------------- operators
 
 
+def _require_unended(draft: Draft) -> None:
+    """Refuse an act on a transaction that has nothing left to do."""
+    tx = draft.tx
+    if not tx.settled or any(branch.state not in SETTLED for branch in draft.branches):
+        return
+    ended = f"transaction {tx.xid} is {tx.state.name.lower()}, and nothing is left to do"
+    raise AlreadyConfirmed(ended) if tx.state is State.CONFIRMED else AlreadyCancelled(ended)
+
+
 def _retry_act(draft: Draft, event: RetryAct) -> None:
+    _require_unended(draft)
     for index, branch in enumerate(draft.branches):
         if branch.state not in SETTLED and not branch.in_flight and branch.attempt:
             draft.replace(index, due_at=0, stuck=False)
@@ -360,11 +375,13 @@ def _retry_act(draft: Draft, event: RetryAct) -> None:
 
 
 def _pause_act(draft: Draft, event: PauseAct) -> None:
+    _require_unended(draft)
     draft.change(paused=True)
     draft.act("paused", event)
 
 
 def _resume_act(draft: Draft, event: ResumeAct) -> None:
+    _require_unended(draft)
     draft.change(paused=False)
     draft.act("unpaused", event)
 
@@ -400,6 +417,7 @@ _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
     CommitAsked: _commit_asked,
     RollbackAsked: _rollback_asked,
     TimePassed: _time_passed,
+    LeftIdle: _left_idle,
     Resumed: _resumed,
     RetryAct: _retry_act,
     PauseAct: _pause_act,

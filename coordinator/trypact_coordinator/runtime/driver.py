@@ -19,19 +19,23 @@ from trypact_coordinator.core.errors import (
     CoordinatorError,
     InvariantViolated,
     JournalError,
+    JournalUnavailable,
     RecordRejected,
     UnknownTransaction,
 )
-from trypact_coordinator.core.events import Answered, Event, Resumed, TimePassed
+from trypact_coordinator.core.events import Answered, Event, LeftIdle, Resumed, TimePassed
 from trypact_coordinator.core.outcome import Outcome, Record
 from trypact_coordinator.core.policy import MILLISECOND, SECOND, Policy
 from trypact_coordinator.core.step import freeze, step_together
-from trypact_coordinator.core.transaction import BranchState, Transaction
+from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
 from trypact_coordinator.runtime.failpoints import Failpoint, Failpoints
 
 log = structlog.get_logger(__name__)
+
+_RELOAD_SECONDS_FIRST = 0.05
+_RELOAD_SECONDS_MAX = 2.0
 
 Until = Callable[[Transaction], bool]
 
@@ -47,7 +51,17 @@ class Writer(Protocol):
 class Slot:
     """One transaction in memory."""
 
-    __slots__ = ("inbox", "timer", "tx", "waiters", "writing", "xid")
+    __slots__ = (
+        "idle_timer",
+        "inbox",
+        "recorded",
+        "timer",
+        "tx",
+        "waiters",
+        "wake_at",
+        "writing",
+        "xid",
+    )
 
     def __init__(self, xid: str) -> None:
         self.xid = xid
@@ -57,7 +71,12 @@ class Slot:
         self.writing = False
         self.inbox: deque[tuple[Event, asyncio.Future[Transaction] | None]] = deque()
         self.waiters: list[tuple[Until, asyncio.Future[Transaction]]] = []
+        # What the journal holds of it.
+        self.recorded: Transaction | None = None
+        # When time alone moves it next.
+        self.wake_at: int | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.idle_timer: asyncio.TimerHandle | None = None
 
 
 class Driver:
@@ -285,6 +304,7 @@ class Driver:
         if verdict is not Verdict.APPLIED:
             self._not_written(slot, record, verdict, asked)
             return
+        slot.recorded = record.transaction
         self._visit_after(record)
         if outcome is not None:
             self._release(slot, outcome, asked)
@@ -342,6 +362,7 @@ class Driver:
         if slot.timer is not None:
             slot.timer.cancel()
             slot.timer = None
+        slot.wake_at = wake_at
         if wake_at is not None:
             delay = max(0, wake_at - self._clock.now()) / SECOND
             slot.timer = self._loop.call_later(delay, self._alarm, slot, wake_at)
@@ -357,23 +378,38 @@ class Driver:
             self._feed(slot, TimePassed(), None)
 
     def _evict_if_idle(self, slot: Slot) -> None:
-        """Drop a transaction that only time can move, and not soon; the sweeper brings it back."""
+        """Drop a transaction that only time can move, and not soon; the sweeper brings it back.
+
+        Results of Try ride on the decision's record, so an interactive transaction that waits for
+        its initiator may know more than the journal. It is written first, once it stays idle.
+        """
         tx = slot.tx
         if tx is None or slot.writing or slot.inbox or slot.waiters:
             return
-        # What the sweeper would find must not be sooner, nor say that calls are out.
-        if tx.due_at is not None and tx.due_at - self._clock.now() < self._evict_after_us:
+        if slot.wake_at is not None and slot.wake_at - self._clock.now() < self._evict_after_us:
             return
         if any(branch.in_flight for branch in tx.branches):
             return
-        # A result of Try rides on the decision's record; until then it is here and nowhere else.
-        if not tx.decided and any(b.state is BranchState.TRIED for b in tx.branches):
+        if tx is slot.recorded or tx.due_at is None or tx == slot.recorded:
+            self._drop(slot)
+        elif slot.idle_timer is None:
+            slot.idle_timer = self._loop.call_later(
+                self._evict_after_us / SECOND, self._left_idle, slot, tx
+            )
+
+    def _left_idle(self, slot: Slot, tx: Transaction) -> None:
+        slot.idle_timer = None
+        if self._slots.get(slot.xid) is not slot:
             return
-        self._drop(slot)
+        if slot.tx is tx:
+            self._feed(slot, LeftIdle(), None)
+        else:
+            self._evict_if_idle(slot)
 
     def _drop(self, slot: Slot) -> None:
-        if slot.timer is not None:
-            slot.timer.cancel()
+        for timer in (slot.timer, slot.idle_timer):
+            if timer is not None:
+                timer.cancel()
         if self._slots.get(slot.xid) is slot:
             del self._slots[slot.xid]
         self.freed.set()
@@ -381,7 +417,7 @@ class Driver:
     # ------------------------------------------------------------ reloading
 
     def _take_up(self, slot: Slot, transaction: Transaction) -> None:
-        slot.tx = transaction
+        slot.tx = slot.recorded = transaction
         # What it did without a record since (a Try sent, a report taken) is not in the journal, so
         # an undecided one is doubted as a new term would.
         calls_out = any(branch.in_flight for branch in transaction.branches)
@@ -415,7 +451,7 @@ class Driver:
 
     async def _reload(self, slot: Slot, asked: asyncio.Future[Transaction] | None) -> None:
         try:
-            loaded = await self._journal.load(slot.xid)
+            loaded = await self._load_patiently(slot.xid)
         except JournalError as error:
             self._fail(slot, error, asked)
             return
@@ -425,6 +461,16 @@ class Driver:
         self._take_up(slot, loaded)
         if asked is not None and not asked.done():
             asked.set_exception(JournalError("the transaction changed meanwhile; ask again"))
+
+    async def _load_patiently(self, xid: str) -> Transaction | None:
+        """Read a transaction for as long as it takes; nothing else would find it soon."""
+        delay = _RELOAD_SECONDS_FIRST
+        while True:
+            try:
+                return await self._journal.load(xid)
+            except JournalUnavailable:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _RELOAD_SECONDS_MAX)
 
     def _fail(
         self,

@@ -57,21 +57,27 @@ class Sweeper:
         """Recover once, then sweep until cancelled, or until another term owns the journal."""
         audit_every_us = self._settings.audit_every_ms * MILLISECOND
         audit_at = 0
+        pruning = False
+        failures = 0
         while True:
             try:
                 if self._clock.now() >= audit_at:
                     await self._take_up_in_flight()
                     self.recovered.set()
-                    await self._prune()
+                    pruning = True
                     audit_at = self._clock.now() + audit_every_us
                 await self._take_up_due()
+                pruning = pruning and await self._prune_page()
+                failures = 0
             except OwnershipLost as error:
                 # A coordinator with nothing to write would never learn it otherwise, and whoever
                 # waits here for what the new owner finishes would wait for ever.
                 self._on_fatal(error)
                 return
             except JournalError as error:
-                log.warning("sweep failed; will sweep again", error=str(error))
+                failures += 1
+                if failures == 1:
+                    log.warning("sweep failed; will sweep until it works", error=str(error))
             except Exception as error:
                 # A bug of ours. A coordinator that never looks again would go on as if it did.
                 log.critical("the sweeper failed", exc_info=error)
@@ -122,11 +128,14 @@ class Sweeper:
                 return
         self._driver.adopt(transaction)
 
-    async def _prune(self) -> None:
-        """Delete what finished longer ago than outcomes are kept."""
+    async def _prune_page(self) -> bool:
+        """Delete some of what finished longer ago than outcomes are kept; True if there is more.
+
+        A page a sweep, so that a large backlog keeps no timer waiting.
+        """
         before = self._clock.now() - self._settings.retention_ms * MILLISECOND
-        while await self._journal.prune(before, self._settings.sweep_page_size):
-            pass
+        page_size = self._settings.sweep_page_size
+        return await self._journal.prune(before, page_size) == page_size
 
     async def _room(self) -> None:
         while len(self._driver) >= self._settings.transactions_in_memory_max:

@@ -45,7 +45,7 @@ class DriveStream:
     def send(self, addressed: Addressed, done: Done) -> None:
         """Send a call with whatever else is ready."""
         call = addressed.call
-        key = (call.xid, call.branch_id, call.operation.value, call.attempt)
+        key = _key(addressed)
         earlier = self._waiting.get(key)
         if earlier is not None:
             # Only a transaction that was reloaded sends the same call again.
@@ -98,7 +98,10 @@ class DriveStream:
     async def _write(self, stream: Any) -> None:
         try:
             async for batch in self._outbox:
-                await stream.write(wire.drive_request(batch))
+                # A call whose time-out passed before its turn came is not sent at all.
+                timely = [addressed for addressed in batch if _key(addressed) in self._waiting]
+                if timely:
+                    await stream.write(wire.drive_request(timely))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, which the reader is told too, with the reason
 
@@ -122,6 +125,11 @@ class DriveStream:
             done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
         if self._waiting and self._tick_handle is None:
             self._tick_handle = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+
+def _key(addressed: Addressed) -> Key:
+    call = addressed.call
+    return (call.xid, call.branch_id, call.operation.value, call.attempt)
 
 
 def _read(data: bytes) -> participant_pb2.DriveResponse | None:

@@ -23,7 +23,17 @@ from trypact_coordinator.core.errors import (
     XidConflict,
     XidInUse,
 )
-from trypact_coordinator.core.events import DecideAct, Ok, Pending, Refused, SkipAct, Unknown
+from trypact_coordinator.core.events import (
+    DecideAct,
+    Ok,
+    PauseAct,
+    Pending,
+    Refused,
+    ResumeAct,
+    RetryAct,
+    SkipAct,
+    Unknown,
+)
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.transaction import (
@@ -390,6 +400,31 @@ async def test_what_waits_long_leaves_memory_and_the_sweeper_brings_it_back() ->
     await shop.answer(Ok())
     assert (await shop.coordinator.wait("x", Reply.SETTLED)).state is State.CONFIRMED
     await shop.coordinator.stop(grace_ms=0)
+
+
+async def test_an_idle_interactive_transaction_leaves_memory_with_its_results() -> None:
+    shop = Shop(replace(SETTINGS, evict_after_ms=1))
+    await shop.open()
+    spec = spec_of("x", interactive=True, nonce="me")
+    trying = asyncio.create_task(shop.coordinator.try_branch("x", spec, STOCK))
+    await shop.answer(Ok(b"7"))
+    await trying
+    await asyncio.wait_for(shop.coordinator._driver.drained(), 5)
+    assert (await shop.coordinator.get("x")).branches[0].result == b"7"
+    committing = asyncio.create_task(shop.coordinator.commit("x", (), Reply.SETTLED))
+    await shop.answer(Ok())
+    assert (await committing).state is State.CONFIRMED
+    assert shop.sent() == [("stock", "TRY"), ("stock", "CONFIRM")]
+    await shop.coordinator.stop(grace_ms=0)
+
+
+async def test_an_act_on_what_has_ended_is_refused(shop: Shop) -> None:
+    run = shop.execute("x", STOCK)
+    await shop.answer(Ok(), calls=2)
+    await run
+    for act in (PauseAct("ann", "why"), ResumeAct("ann", "why"), RetryAct("ann", "why")):
+        with pytest.raises(AlreadyConfirmed, match="nothing is left to do"):
+            await shop.coordinator.act("x", act)
 
 
 async def test_a_new_term_resumes_what_was_in_flight_and_cancels_nothing() -> None:
