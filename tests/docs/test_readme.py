@@ -5,7 +5,7 @@ from tests.docs.pages import sections
 
 
 def test_the_first_taste_runs_and_says_what_the_page_says(desk: Desk) -> None:
-    script, output = sections("README.md")["A first taste"]
+    _, script, output = sections("README.md")["A first taste"]
     desk.start_coordinator()
     (desk.folder / "taste.py").write_text(script.text.replace(SHOWN, desk.address))
 

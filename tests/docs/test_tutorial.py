@@ -16,8 +16,8 @@ async def test_every_command_of_the_tutorial_does_what_it_says(desk: Desk) -> No
     desk.save(page["A participant"])
     _, account = (desk.terminal(line, REGISTERED) for line in start.text.splitlines())
     listed = desk.run(listing.text)
-    assert "inventory" in listed
-    assert "balance" in listed
+    assert "stock" in listed
+    assert "account" in listed
 
     blocks = page["A transaction"]
     desk.save(blocks)
@@ -33,7 +33,7 @@ async def test_every_command_of_the_tutorial_does_what_it_says(desk: Desk) -> No
     account.kill()
     waiting = asyncio.create_task(asyncio.to_thread(desk.run, order.text))
     stuck, explain = looking.text.splitlines()
-    await asyncio.to_thread(desk.run_until, explain, "balance.freeze")
+    await asyncio.to_thread(desk.run_until, explain, "account.freeze")
     desk.run(stuck)
     coordinator.kill()
     desk.start_coordinator()
