@@ -30,7 +30,7 @@ from trypact_coordinator.core.step import freeze, step_together
 from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
-from trypact_coordinator.runtime.failpoints import Failpoint, Failpoints
+from trypact_coordinator.runtime.failpoints import Failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +143,6 @@ class Driver:
         If the journal has the xid already, that transaction takes its place: callers compare.
         """
         slot = self._add_slot(xid)
-        self._failpoints.visit(Failpoint.BEFORE_BEGIN)
         self._obey(slot, outcome, None)
 
     def adopt(self, transaction: Transaction) -> None:
@@ -281,7 +280,7 @@ class Driver:
         if record is None:
             self._release(slot, outcome, asked)
             return
-        self._visit_before(record)
+        self._failpoints.before_record(record)
         slot.writing = True
         if record.forced:
             self._writer.submit(record, partial(self._written, slot, record, outcome, asked))
@@ -305,7 +304,7 @@ class Driver:
             self._not_written(slot, record, verdict, asked)
             return
         slot.recorded = record.transaction
-        self._visit_after(record)
+        self._failpoints.after_record(record)
         if outcome is not None:
             self._release(slot, outcome, asked)
         self._drain(slot)
@@ -486,21 +485,3 @@ class Driver:
             if future is not None and not future.done():
                 future.set_exception(error)
         self._drop(slot)
-
-    # ------------------------------------------------------------ failpoints
-
-    def _visit_before(self, record: Record) -> None:
-        tx = record.transaction
-        if tx.settled:
-            self._failpoints.visit(Failpoint.BEFORE_FINISH)
-        elif tx.decided:
-            self._failpoints.visit(Failpoint.BEFORE_DECISION)
-
-    def _visit_after(self, record: Record) -> None:
-        tx = record.transaction
-        if tx.settled:
-            self._failpoints.visit(Failpoint.AFTER_FINISH)
-        elif tx.decided:
-            self._failpoints.visit(Failpoint.AFTER_DECISION)
-        elif tx.version == 1:
-            self._failpoints.visit(Failpoint.AFTER_BEGIN)

@@ -8,6 +8,8 @@ import os
 import signal
 from enum import Enum
 
+from trypact_coordinator.core.outcome import Record
+
 
 class Failpoint(Enum):
     """Where the protocol's promises are tested; each is visited once for each transaction."""
@@ -41,6 +43,26 @@ class Failpoints:
     def from_environment(cls) -> "Failpoints":
         """Arm what TRYPACT_FAILPOINT names. Raises ValueError for an unknown name."""
         return cls(os.environ.get("TRYPACT_FAILPOINT", ""))
+
+    def before_record(self, record: Record) -> None:
+        """Visit the failpoint before this record is written, if it has one."""
+        tx = record.transaction
+        if tx.version == 1:
+            self.visit(Failpoint.BEFORE_BEGIN)
+        elif tx.settled:
+            self.visit(Failpoint.BEFORE_FINISH)
+        elif tx.decided:
+            self.visit(Failpoint.BEFORE_DECISION)
+
+    def after_record(self, record: Record) -> None:
+        """Visit the failpoint after this record is durable, if it has one."""
+        tx = record.transaction
+        if tx.settled:
+            self.visit(Failpoint.AFTER_FINISH)
+        elif tx.decided:
+            self.visit(Failpoint.AFTER_DECISION)
+        elif tx.version == 1:
+            self.visit(Failpoint.AFTER_BEGIN)
 
     def visit(self, failpoint: Failpoint) -> None:
         """Die here if this is the armed failpoint's turn."""
