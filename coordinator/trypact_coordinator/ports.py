@@ -147,6 +147,13 @@ class Journal(Protocol):
         """Return the durable transaction, or None."""
         ...
 
+    async def flushed(self, xid: str) -> bool:
+        """Whether what `load` has just shown of an xid survives a crash of the database as well.
+
+        Lazy records may be shown before they do. What is told to be final must be flushed.
+        """
+        ...
+
     async def in_flight(self, epoch: int, after: str, limit: int) -> Sequence[Transaction]:
         """Page over what an earlier term than `epoch` left with calls in flight, by xid."""
         ...

@@ -105,6 +105,12 @@ class PostgresJournal(SqlReads):
             at,
         )
 
+    async def flushed(self, xid: str) -> bool:
+        """See Journal."""
+        # A batch on its way may be visible before it is known to be lazy.
+        async with self._writing:
+            return not any(row.xid == xid for rows in self._unflushed for row in rows)
+
     async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
         """Write rows and note their verdicts; return the database's time."""
         try:

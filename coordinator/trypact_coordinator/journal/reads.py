@@ -48,6 +48,10 @@ class SqlReads(ABC):
         rows = await self._read(self._sql["load"], {"xid": xid})
         return decode(*rows[0]) if rows else None
 
+    async def flushed(self, xid: str) -> bool:
+        """See Journal. So it is where every commit waits for the disk."""
+        return True
+
     async def in_flight(self, epoch: int, after: str, limit: int) -> Sequence[Transaction]:
         """See Journal."""
         found: list[Transaction] = []

@@ -299,7 +299,8 @@ class Coordinator:
                 self._driver.open(xid, tombstone(xid, now, epoch, self.policy))
         tx = await self._driver.wait(xid, _any)
         durable = await self._journal.load(xid) if tx.settled else None
-        return tx.decision, durable is not None and durable.settled
+        final = durable is not None and durable.settled and await self._journal.flushed(xid)
+        return tx.decision, final
 
     async def report(
         self, xid: str, branch_id: str, operation: Operation, answer: Ok | Refused

@@ -203,6 +203,8 @@ async def test_only_batches_that_nobody_waits_for_are_not_flushed_at_once(
     assert journal._unflushed == []
     await journal.append([write(finished(second))])
     assert [row.xid for rows in journal._unflushed for row in rows] == ["x"]
+    assert not await journal.flushed("x")
+    assert await journal.flushed("y")
     other = begun("z")
     lazy = Record(decided(other).transaction, forced=False)
     await journal.append([write(other)])
