@@ -411,6 +411,8 @@ _REACHED: dict[Reply, Until] = {Reply.DECIDED: _decided, Reply.SETTLED: _settled
 
 def _require_same(known: Spec, asked: Spec) -> None:
     """Raise unless a known xid was begun with the content that is asked for now."""
+    if not known.fingerprint:
+        raise AlreadyCancelled(f"transaction {asked.xid} was cancelled before it was begun")
     if known.interactive and asked.interactive and known.nonce != asked.nonce:
         raise XidInUse(f"another process has begun transaction {asked.xid}")
     if known.interactive != asked.interactive or known.fingerprint != asked.fingerprint:

@@ -342,7 +342,7 @@ async def test_an_unknown_xid_is_unknown_until_somebody_settles_it(house: House)
     settled = await house.transactions.GetDecision(settle)
     assert settled.decision == Decision.DECISION_CANCEL
 
-    with refused("ALREADY_EXISTS", "XID_CONFLICT"):
+    with refused("FAILED_PRECONDITION", "ALREADY_CANCELLED"):
         await house.execute(branch())
 
 

@@ -329,7 +329,7 @@ async def test_an_unknown_xid_settled_by_inquiry_refuses_a_late_execute(shop: Sh
     assert await shop.coordinator.decision("x", settle=False) == (Decision.UNKNOWN, False)
     decision, _ = await shop.coordinator.decision("x", settle=True)
     assert decision is Decision.CANCEL
-    with pytest.raises(XidConflict):
+    with pytest.raises(AlreadyCancelled, match="before it was begun"):
         await shop.coordinator.execute(spec_of("x", STOCK), (STOCK,), Reply.SETTLED)
     assert await shop.coordinator.decision("x", settle=False) == (Decision.CANCEL, True)
 
