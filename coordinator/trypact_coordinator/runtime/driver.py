@@ -250,12 +250,13 @@ class Driver:
     ) -> None:
         try:
             outcome = step_together(tx, events, self._clock.now(), self._policy)
-        except CallerError as error:
-            if asked is not None and not asked.done():
-                asked.set_exception(error)
-            self._evict_if_idle(slot)
-            return
         except Exception as error:
+            # Only who asked can be refused; what refuses an answer or the time is a bug.
+            if isinstance(error, CallerError) and asked is not None:
+                if not asked.done():
+                    asked.set_exception(error)
+                self._evict_if_idle(slot)
+                return
             outcome = self._frozen(tx, events, error)
         self._obey(slot, outcome, asked)
 
