@@ -22,14 +22,16 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.address = "127.0.0.1:0"
+        # What this reader has exported.
+        self.exported: dict[str, str] = {}
         self._open: list[ServerProcess] = []
 
     def save(self, blocks: list[Block]) -> None:
-        """Save the files that blocks show."""
+        """Save the files that blocks show; start the coordinator first."""
         for name, text in files(blocks).items():
             # Any free port will do for a participant, since it registers where it is.
-            text = re.sub(r"127\.0\.0\.1:701\d", "127.0.0.1:0", text)
-            (self.folder / name).write_text(text)
+            text = re.sub(r"127\.0\.0\.1:70[12]\d", "127.0.0.1:0", text)
+            (self.folder / name).write_text(text.replace(SHOWN, self.address))
 
     def terminal(self, line: str, ready: str) -> ServerProcess:
         """Run a command in a terminal of its own; return once it has said what is expected."""
@@ -77,7 +79,7 @@ class Desk:
         return [str(BIN / words[0]), *words[1:]]
 
     def _environment(self) -> dict[str, str]:
-        return {"TRYPACT_SERVER": self.address}
+        return {"TRYPACT_SERVER": self.address, **self.exported}
 
 
 @pytest.fixture
