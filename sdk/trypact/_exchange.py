@@ -12,7 +12,7 @@ RetryInfo), until the caller's patience ends.
 import random
 import time
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from trypact import errors
+from trypact.outcome import outcome_of, standing
 from trypact.v1 import initiator_pb2
 
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -29,6 +30,12 @@ BACKOFF_BASE_S = 0.05
 BACKOFF_CAP_S = 2.0
 # A hint is honoured up to here; whoever means longer than this means "not today".
 HINT_CAP_S = 30.0
+# How long methods may take unless told otherwise: a coordinator's transactions may stay undecided
+# for 60 s unless told otherwise, and are to be settled then. Whoever gives up before that is left
+# with an unknown outcome of a transaction that would have had one.
+PATIENCE_S = 90.0
+# How long may be asked, once the patience is over, for what an answer was waited for.
+LAST_QUESTION_S = 1.0
 
 # gRPC's own retries would hide attempts from the patience; its reconnecting is made as quick as
 # ours; keepalive finds a connection that is dead without having been closed.
@@ -98,6 +105,8 @@ class Failure:
     # google.rpc.RetryInfo, in seconds.
     retry_after: float | None = None
     violations: tuple[errors.FieldViolation, ...] = ()
+    # What the coordinator said before it said nothing any more.
+    earlier: "Failure | None" = None
 
 
 Conversation = Generator[Send | Pause, Any, ResultT]
@@ -123,6 +132,14 @@ class Exchange:
         self, rpc: Rpc[ResponseT], request: Message, patience: float | None = None
     ) -> Conversation[ResponseT]:
         """Send a request until it is answered or the patience ends. Raises TrypactError."""
+        reply = yield from self._send(rpc, request, patience)
+        if isinstance(reply, Failure):
+            raise self.error(reply)
+        return reply
+
+    def _send(
+        self, rpc: Rpc[ResponseT], request: Message, patience: float | None
+    ) -> Conversation[ResponseT | Failure]:
         gives_up_at = self.clock() + (self.patience if patience is None else patience)
         attempt = 0
         doubt: Failure | None = None
@@ -134,12 +151,12 @@ class Exchange:
             attempt += 1
             wait = retry_wait(reply, attempt, self.draw())
             if wait is None:
-                raise self.error(reply)
+                return replace(reply, earlier=doubt)
             if reply.code != errors.Overloaded.code:
                 # Once a request may have arrived, being turned away later proves nothing.
                 doubt = reply
             if self.clock() + wait >= gives_up_at:
-                raise self.error(doubt or reply)
+                return doubt or reply
             yield Pause(wait)
 
     def ask_to_decide(
@@ -148,12 +165,41 @@ class Exchange:
         """Send a request that may decide a transaction.
 
         Raises OutcomeUnknown where `ask` would say that the coordinator failed or is away: it may
-        have decided all the same.
+        have decided all the same. What it says is how the transaction stands, where the
+        coordinator answers that.
         """
-        try:
-            return (yield from self.ask(rpc, request, patience))
-        except (errors.CoordinatorUnavailable, errors.CoordinatorFault) as error:
-            raise errors.OutcomeUnknown(xid, str(error)) from error
+        asked_at = self.clock()
+        reply = yield from self._send(rpc, request, patience)
+        if not isinstance(reply, Failure):
+            return reply
+        error = self.error(reply)
+        if not isinstance(error, errors.CoordinatorUnavailable | errors.CoordinatorFault):
+            raise error
+        if reply.status != "DEADLINE_EXCEEDED":
+            raise errors.OutcomeUnknown(xid, _said(error)) from error
+        took = f"after {round(self.clock() - asked_at, 1):g} s"
+        raise (yield from self._too_late(xid, took, error, reply.earlier)) from error
+
+    def _too_late(
+        self, xid: str, took: str, error: errors.TrypactError, earlier: Failure | None
+    ) -> Conversation[errors.OutcomeUnknown]:
+        """Return what to say when the patience ended in the middle of a request."""
+        request = initiator_pb2.GetRequest(xid=xid)
+        reply = yield Send(GET, request, timeout=LAST_QUESTION_S)
+        before = ""
+        if earlier is not None and earlier.code:
+            before = f" (the coordinator had said {_said(self.error(earlier))})"
+        if not isinstance(reply, Failure):
+            try:
+                outcome = outcome_of(reply.outcome)
+            except errors.CoordinatorFault as newer:
+                return errors.OutcomeUnknown(xid, f"{newer}{before}")
+            return errors.OutcomeUnknown(xid, f"{standing(outcome, took)}{before}", outcome)
+        if reply.code == errors.UnknownTransaction.code:
+            why = f"the coordinator at {self.endpoint} has not begun it {took}"
+        else:
+            why = _said(self.error(reply) if reply.code else error)
+        return errors.OutcomeUnknown(xid, f"{why}{before}")
 
     def error(self, failure: Failure) -> errors.TrypactError:
         """Return the error that a failure means."""
@@ -182,6 +228,12 @@ class Exchange:
             case "INVALID_ARGUMENT":
                 return errors.InvalidRequest(failure.message, failure.violations)
         return errors.CoordinatorFault(f"the coordinator at {self.endpoint} failed ({said})")
+
+
+def _said(error: errors.TrypactError) -> str:
+    """Return an error as a part of a sentence, with its code, which tells whose fault it is."""
+    sentence = str(error).rstrip(".")
+    return f"{error.code}: {sentence}" if error.code else sentence
 
 
 def retry_wait(failure: Failure, attempt: int, draw: float) -> float | None:

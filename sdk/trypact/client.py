@@ -12,6 +12,7 @@ from trypact import _conversations as conversations
 from trypact._conversations import OpenTransaction, Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
+    PATIENCE_S,
     Conversation,
     Exchange,
     Failure,
@@ -41,14 +42,14 @@ class Client:
     Args:
         endpoint: the coordinator's gRPC target.
         patience: seconds each method may take in all, with its retries. Keep it above the
-            timeouts of the transactions.
+            timeouts of the transactions: the default is, with the coordinator's own of 60 s.
 
     One client serves any number of tasks of one event loop. Every method raises a TrypactError:
     CoordinatorUnavailable when the patience ends without an answer, or OutcomeUnknown when the
     coordinator may have decided all the same.
     """
 
-    def __init__(self, endpoint: str, *, patience: float = 30.0) -> None:
+    def __init__(self, endpoint: str, *, patience: float = PATIENCE_S) -> None:
         self._exchange = Exchange(endpoint, patience)
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[Rpc[Any], Any] = {}

@@ -119,18 +119,21 @@ class OutcomeUnknown(TrypactError):
     Asking again is safe and is the way to find out: the same `execute` with the same xid,
     `wait(xid)`, or `decision(xid, settle=True)` to make sure that it never happens.
 
-    Attributes: `xid`, and `reason`, what stood in the way of an answer.
+    Attributes:
+        xid: the transaction.
+        reason: what stood in the way of an answer.
+        outcome: how it stood when the patience ended; None where nobody said.
     """
 
-    def __init__(self, xid: str, reason: str) -> None:
+    def __init__(self, xid: str, reason: str, outcome: "Outcome | None" = None) -> None:
         self.xid = xid
         self.reason = reason
-        super().__init__(
-            f"the outcome of transaction {xid} is unknown: {reason}; ask again with this xid"
-        )
+        self.outcome = outcome
+        unknown = f"the outcome of transaction {xid} is unknown: " if outcome is None else ""
+        super().__init__(f"{unknown}{reason}; ask again with this xid")
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.xid, self.reason)
+    def __reduce__(self) -> tuple[type, tuple[str, str, "Outcome | None"]]:
+        return type(self), (self.xid, self.reason, self.outcome)
 
 
 # ---------------------------------------------------------------- the coordinator

@@ -130,3 +130,45 @@ def branch_outcome_of(wire: transaction_pb2.BranchOutcome) -> BranchOutcome:
         result=wire.result,
         reason=wire.reason,
     )
+
+
+# A Try that has no answer, and operations after the decision that have none.
+_WITHOUT_TRY = (BranchState.REGISTERED, BranchState.TRYING)
+_WITHOUT_END = (
+    *_WITHOUT_TRY,
+    BranchState.TRIED,
+    BranchState.CONFIRMING,
+    BranchState.CANCELLING,
+)
+# Whoever wants to know about more of them looks at the outcome.
+_BRANCHES_NAMED_MAX = 3
+
+
+def standing(outcome: Outcome, took: str) -> str:
+    """Say, in a sentence without its end, what a transaction is waiting for after so long."""
+    about = f"transaction {outcome.xid} is"
+    if outcome.final:
+        return f"{about} {outcome.state} by now"
+    if outcome.decision is Decision.UNDECIDED:
+        return f"{about} undecided {took}{_waited_for(outcome, _WITHOUT_TRY)}"
+    return (
+        f"{about} decided {outcome.decision} but not settled {took}"
+        f"{_waited_for(outcome, _WITHOUT_END)}"
+    )
+
+
+def _waited_for(outcome: Outcome, states: tuple[BranchState, ...]) -> str:
+    waiting = [
+        branch
+        for branch in outcome.branches
+        if branch.kind in (Kind.TCC, Kind.SAGA) and branch.state in states
+    ]
+    named = [
+        f"branch {branch.id} ({branch.action}) has no answer yet"
+        + (f", it is {branch.state}" if branch.state not in _WITHOUT_TRY else "")
+        + (f": {branch.reason}" if branch.reason else "")
+        for branch in waiting[:_BRANCHES_NAMED_MAX]
+    ]
+    if len(waiting) > _BRANCHES_NAMED_MAX:
+        named.append(f"and {len(waiting) - _BRANCHES_NAMED_MAX} more")
+    return f": {'; '.join(named)}" if named else ""

@@ -11,6 +11,7 @@ from trypact import _conversations as conversations
 from trypact._conversations import OpenTransaction, Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
+    PATIENCE_S,
     Conversation,
     Exchange,
     Failure,
@@ -38,7 +39,7 @@ class SyncClient:
     number of threads.
     """
 
-    def __init__(self, endpoint: str, *, patience: float = 30.0) -> None:
+    def __init__(self, endpoint: str, *, patience: float = PATIENCE_S) -> None:
         self._exchange = Exchange(endpoint, patience)
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None

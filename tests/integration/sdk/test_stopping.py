@@ -54,7 +54,12 @@ async def test_a_call_under_way_on_a_stream_is_answered_before_the_end(
         # The call ends only after its stream was told to.
         service: Any = server._service
         finish = service.finish
-        monkeypatch.setattr(service, "finish", lambda: (finish(), bank.release.set()))
+
+        def finish_and_release() -> None:
+            finish()
+            bank.release.set()
+
+        monkeypatch.setattr(service, "finish", finish_and_release)
         async with asyncio.timeout(5):
             await server.stop()
 

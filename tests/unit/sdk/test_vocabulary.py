@@ -139,6 +139,7 @@ OUTCOME = Outcome(
         errors.TransactionCancelled(OUTCOME),
         errors.BranchRefused("17", "pay", "bank.pay", "no money"),
         errors.OutcomeUnknown("17", "nobody answers"),
+        errors.OutcomeUnknown("17", "transaction 17 is undecided after 4 s", OUTCOME),
         errors.PayloadError("sku", "is missing"),
         errors.Refuse("no money"),
         errors.RetryLater(2.0, "busy"),
