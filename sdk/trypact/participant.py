@@ -17,6 +17,7 @@ notice), returns PENDING, or raises Refuse or RetryLater; any other exception un
 transaction, and the coordinator asks again.
 """
 
+import inspect
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,7 @@ from trypact.payload import decode, encode
 if TYPE_CHECKING:
     from trypact.serving import AddServices, Serving
 
+_ALLOWED = "allowed: a plain function of (call, connection)"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -121,6 +123,7 @@ class Participant:
             request: what payloads are decoded to: a dataclass, `dict`, `bytes`.
 
         The class is made once, without arguments; or pass an instance: `p.tcc("reserve")(made)`.
+        Raises TypeError for handlers that cannot be called with (call, connection), or are async.
         """
 
         def served(target: TccT) -> TccT:
@@ -129,7 +132,7 @@ class Participant:
                 Operation.CONFIRM: "confirm",
                 Operation.CANCEL: "cancel",
             }
-            self._serve(verb, Kind.TCC, request, _methods(target, names))
+            self._serve(verb, Kind.TCC, request, self._methods(verb, target, names))
             return target
 
         return served
@@ -139,7 +142,7 @@ class Participant:
 
         def served(target: SagaT) -> SagaT:
             names = {Operation.TRY: "try_", Operation.CANCEL: "cancel"}
-            self._serve(verb, Kind.SAGA, request, _methods(target, names))
+            self._serve(verb, Kind.SAGA, request, self._methods(verb, target, names))
             return target
 
         return served
@@ -162,6 +165,19 @@ class Participant:
 
         return served
 
+    def _methods(
+        self, verb: str, target: Any, names: Mapping[Operation, str]
+    ) -> Mapping[Operation, Handler]:
+        made = target() if isinstance(target, type) else target
+        owner = type(made).__name__
+        missing = [name for name in names.values() if getattr(made, name, None) is None]
+        if missing:
+            raise TypeError(
+                f"{self.name}.{verb}: {owner} has no {', '.join(missing)}; allowed: a class with "
+                f"{', '.join(names.values())}"
+            )
+        return {operation: getattr(made, name) for operation, name in names.items()}
+
     def _serve(
         self, verb: str, kind: Kind, request: Any, handlers: Mapping[Operation, Handler]
     ) -> None:
@@ -169,6 +185,9 @@ class Participant:
             raise ValueError(f"{verb!r} is no action's verb; allowed: a lower-case word")
         if (verb, kind) in self._served:
             raise ValueError(f"{self.name}.{verb} has a handler for {kind} branches already")
+        for handler in handlers.values():
+            name = getattr(handler, "__qualname__", None) or type(handler).__name__
+            _require_handler(f"{self.name}.{verb}", name, handler)
         self._served[verb, kind] = Served(request, handlers)
 
     # ------------------------------------------------------------ serving
@@ -285,12 +304,25 @@ class Participant:
         return served
 
 
-def _methods(target: Any, names: Mapping[Operation, str]) -> Mapping[Operation, Handler]:
-    made = target() if isinstance(target, type) else target
-    missing = [name for name in names.values() if not callable(getattr(made, name, None))]
-    if missing:
-        raise TypeError(f"{type(made).__name__} has no {', '.join(missing)}")
-    return {operation: getattr(made, name) for operation, name in names.items()}
+def _require_handler(action: str, name: str, handler: Any) -> None:
+    """Raise TypeError for what cannot be called as a handler is, before a call finds out."""
+    if not callable(handler) or isinstance(handler, type):
+        raise TypeError(f"{action}: {name} is no function; {_ALLOWED}")
+    forms = (handler, type(handler).__call__)  # the second for an object that can be called
+    if any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in forms):
+        raise TypeError(
+            f"{action}: {name} is async, and handlers run on a thread of their own; {_ALLOWED}"
+        )
+    if any(inspect.isgeneratorfunction(form) for form in forms):
+        raise TypeError(f"{action}: {name} is a generator, which would never run; {_ALLOWED}")
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return  # one of C, which does not tell
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise TypeError(f"{action}: {name} takes {signature}; {_ALLOWED}") from None
 
 
 def _decoded(payload: bytes, request: Any) -> Any:
