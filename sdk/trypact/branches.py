@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,9 +160,10 @@ def _word(words: Any, field: str, value: Any) -> Any:
 def with_ids(branches: Iterable[Branch], taken: Iterable[str] = ()) -> tuple[Branch, ...]:
     """Give every branch that has no id a readable one: its verb, "reserve-2" for the second.
 
-    The same branches in the same order always get the same ids.
+    The same branches in the same order always get the same ids. Raises InvalidRequest for what is
+    no branch.
     """
-    listed = tuple(branches)
+    listed = _listed(branches)
     used = {branch.id for branch in listed if branch.id} | set(taken)
     named = []
     for branch in listed:
@@ -171,6 +172,19 @@ def with_ids(branches: Iterable[Branch], taken: Iterable[str] = ()) -> tuple[Bra
             used.add(branch.id)
         named.append(branch)
     return tuple(named)
+
+
+def _listed(branches: Any) -> tuple[Branch, ...]:
+    made = "what tcc(), saga(), message() and notice() return"
+    if isinstance(branches, str | bytes | Mapping) or not isinstance(branches, Iterable):
+        kind = type(branches).__name__
+        raise InvalidRequest(f"branches: is one {kind}; allowed: a list of {made}")
+    listed = tuple(branches)
+    for number, branch in enumerate(listed):
+        if not isinstance(branch, Branch):
+            kind = type(branch).__name__
+            raise InvalidRequest(f"branches: item {number} is a {kind}; allowed: {made}")
+    return listed
 
 
 def _free_id(action: str, used: set[str]) -> str:

@@ -1,6 +1,8 @@
 """Branches are immutable values with ids that are chosen before anything is sent."""
 
 import dataclasses
+import re
+from typing import Any
 
 import pytest
 from trypact import message, notice, saga, tcc
@@ -90,3 +92,23 @@ def test_a_delay_that_is_none_is_refused(delay: float) -> None:
 def test_a_branch_that_cannot_travel_is_refused_before_it_is_sent() -> None:
     with pytest.raises(InvalidRequest, match="surrogates not allowed"):
         to_wire(tcc("a.b", id="\ud800"))
+
+
+@pytest.mark.parametrize(
+    ("branches", "said"),
+    [
+        (["lab.step"], "branches: item 0 is a str; allowed: what tcc(), saga(), message() and "),
+        ([tcc("lab.step"), None], "branches: item 1 is a NoneType; allowed: what tcc()"),
+        (saga("lab.step"), "branches: is one Branch; allowed: a list of what tcc()"),
+        ("lab.step", "branches: is one str; allowed: a list of what tcc()"),
+        ({"lab.step": {}}, "branches: is one dict; allowed: a list of"),
+        (None, "branches: is one NoneType; allowed: a list of"),
+    ],
+)
+def test_what_is_no_branch_is_refused_by_its_place(branches: Any, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(said)):
+        with_ids(branches)
+
+
+def test_branches_may_come_from_a_generator() -> None:
+    assert [b.id for b in with_ids(tcc("lab.step") for _ in range(2))] == ["step", "step-2"]
