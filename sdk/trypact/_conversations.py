@@ -156,7 +156,7 @@ def ping(exchange: Exchange) -> Conversation[float]:
 # ---------------------------------------------------------------- interactive
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class OpenTransaction:
     """An interactive transaction, from the first line of its block to the last."""
 
@@ -168,13 +168,19 @@ class OpenTransaction:
     # Requests under way, or without an answer, that may have begun it. What was refused did not,
     # and may have met a transaction of somebody else, which is not ours to roll back.
     _in_doubt: int = 0
-    # Branches whose Try gave no result to the block.
-    _unsettled: set[str] = field(default_factory=set)
+    # Branches whose Try gave no result to the block, and what it did instead.
+    _unsettled: dict[str, str] = field(default_factory=dict)
     _ids: set[str] = field(default_factory=set)
     # Branches and deliveries that were sent with a Try.
     _registered: set[str] = field(default_factory=set)
     _deliveries: list[Branch] = field(default_factory=list)
     _outcome: Outcome | None = None
+
+    def __repr__(self) -> str:
+        state = "trying" if self._begun else "not begun"
+        if self._outcome is not None:
+            state = str(self._outcome.state)
+        return f"<{type(self).__name__} {self.xid} {self._begin.name!r}: {state}>"
 
     @property
     def xid(self) -> str:
@@ -253,7 +259,7 @@ class OpenTransaction:
                 f"kind: a {branch.kind} has no Try; use {branch.kind}() of the transaction"
             )
         branch = self._named(branch)
-        self._unsettled.add(branch.id)
+        self._unsettled[branch.id] = f"the Try of {branch.id} gave no result"
         request = initiator_pb2.TransactionServiceTryRequest(
             xid=self.xid,
             begin=None if self._begun else self._begin,
@@ -266,9 +272,11 @@ class OpenTransaction:
             raise (yield from self._cancelled(error)) from error
         outcome: BranchOutcome = branch_outcome_of(reply.branch)
         if outcome.state is BranchState.REFUSED:
+            refused = f"{action} refused branch {branch.id!r}: {outcome.reason}"
+            self._unsettled[branch.id] = refused
             raise errors.BranchRefused(self.xid, branch.id, action, outcome.reason)
         result = decode(outcome.result, returns)
-        self._unsettled.discard(branch.id)
+        del self._unsettled[branch.id]
         return result
 
     def _travelling(self, branch: Branch) -> list[Branch]:
@@ -308,10 +316,8 @@ class OpenTransaction:
     def _commit(self) -> Conversation[None]:
         """Ask for Confirm; a transaction that asked for nothing is none."""
         if self._unsettled:
-            listed = ", ".join(sorted(self._unsettled))
-            error = errors.TryUnsettled(
-                f"transaction {self.xid} is rolled back: the Try of {listed} gave no result"
-            )
+            whys = "; ".join(self._unsettled.values())
+            error = errors.TryUnsettled(f"transaction {self.xid} is rolled back: {whys}")
             yield from self._rollback(str(error))
             raise error
         if not self._begun and not self._deliveries:

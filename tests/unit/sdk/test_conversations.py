@@ -178,6 +178,35 @@ def test_a_block_with_a_try_that_gave_no_result_is_never_committed() -> None:
     assert script.methods == ["Try", "Try", "Rollback"]
 
 
+def test_a_refusal_that_the_block_swallowed_is_told_with_its_reason() -> None:
+    script = Script([BRANCH_REFUSED, ROLLED_BACK])
+    tx = opened(script)
+    with pytest.raises(errors.BranchRefused):
+        script.drive(try_(tx))
+    with pytest.raises(errors.TryUnsettled) as caught:
+        script.drive(tx._commit())
+
+    said = "transaction 17 is rolled back: bank.freeze refused branch 'freeze': no money"
+    assert str(caught.value) == said
+    assert script.methods == ["Try", "Rollback"]
+
+
+def test_an_open_transaction_is_shown_in_short() -> None:
+    script = Script([TRIED, COMMITTED])
+    tx = opened(script)
+    seen = [repr(tx)]
+    script.drive(try_(tx))
+    seen.append(repr(tx))
+    script.drive(tx._commit())
+    seen.append(repr(tx))
+
+    assert seen == [
+        "<OpenTransaction 17 'order': not begun>",
+        "<OpenTransaction 17 'order': trying>",
+        "<OpenTransaction 17 'order': confirmed>",
+    ]
+
+
 @pytest.mark.parametrize("when", ["try", "commit"])
 def test_a_transaction_cancelled_meanwhile_is_told_with_its_outcome(when: str) -> None:
     replies = [refusal("ALREADY_CANCELLED"), GOT_CANCELLED]
