@@ -75,11 +75,14 @@ class Registration:
         renew_every_s = 0.0
         while True:
             try:
-                if not self.registered.is_set():
+                unknown = not self.registered.is_set()
+                if unknown:
                     renew_every_s = await self._register(stub)
                 elif not await self._renew(stub):
                     self.registered.clear()
                     continue
+                if unknown or self._trouble:
+                    self._tell()
                 failures, self._trouble = 0, ""
                 # A little early and never in step with its siblings.
                 await self._pause(renew_every_s * random.uniform(0.8, 1.0))  # noqa: S311
@@ -92,12 +95,6 @@ class Registration:
     async def _register(self, stub: Any) -> float:
         reply = await stub.Register(self._request, timeout=RPC_TIMEOUT_S)
         self.registered.set()
-        logger.info(
-            "%s %s is registered with the coordinator at %s",
-            self._request.participant,
-            self._request.instance,
-            self._coordinator,
-        )
         return max(float(reply.renew_every_ms) / 1000, 0.05)
 
     async def _renew(self, stub: Any) -> bool:
@@ -106,6 +103,15 @@ class Registration:
         )
         reply = await stub.Renew(request, timeout=RPC_TIMEOUT_S)
         return bool(reply.known)
+
+    def _tell(self) -> None:
+        """Say that all is well, at first and after every warning."""
+        logger.info(
+            "%s %s is registered with the coordinator at %s",
+            self._request.participant,
+            self._request.instance,
+            self._coordinator,
+        )
 
     def _note(self, error: Exception) -> None:
         kind, said = type(error).__name__, str(error)

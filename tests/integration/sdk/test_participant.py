@@ -410,3 +410,46 @@ async def test_a_registration_that_is_refused_is_logged_once_and_tried_on(
     assert 1.5 <= waits[-1] <= 3.0
     assert caplog.text.count("does not take the registration of No Name") == 1
     assert "INVALID_ARGUMENT" in caplog.text
+
+
+async def test_the_last_word_after_the_coordinator_was_away_is_that_it_is_registered(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trypact.participant")
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+    heartbeat = asyncio.Semaphore(0)
+
+    async def pause(seconds: float) -> None:
+        pauses.put_nowait(seconds)
+        await heartbeat.acquire()
+
+    def said() -> list[str]:
+        return [
+            record.levelname
+            for record in caplog.records
+            if record.name == "trypact.participant" and "inventory" in record.getMessage()
+        ]
+
+    async def beat_until_said(last: str) -> None:
+        async with asyncio.timeout(10):
+            while said()[-1] != last:
+                heartbeat.release()
+                await pauses.get()
+
+    request = registration_request("inventory", "one", "127.0.0.1:1", {"ship": (Kind.MESSAGE,)})
+    registration = Registration(world.endpoint, request, pause)
+    registration.start()
+    await pauses.get()
+    assert said() == ["INFO"]
+    heartbeat.release()
+    await pauses.get()
+    assert said() == ["INFO"]
+
+    await world.stop()
+    await beat_until_said("WARNING")
+    await world.start()
+    await beat_until_said("INFO")
+
+    assert said().count("INFO") == 2
+    assert "inventory one is registered with the coordinator" in caplog.text
+    await registration.stop()
