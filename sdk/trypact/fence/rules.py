@@ -108,7 +108,12 @@ def meet(call: FencedCall, row: Row | None) -> Answer | None:
     the handler (Try, Deliver) or have nothing to do (Cancel) when it was not there before.
     """
     if row is None:
-        return _refused(call, "NOT_TRIED", "there is no Try to confirm")
+        # What a Try left in a database of another instance's own looks like that from here.
+        why = (
+            "there is no Try to confirm in this database; do all instances of the participant "
+            "share one?"
+        )
+        return _refused(call, "NOT_TRIED", why)
     if (row.action, row.kind) != (call.action, str(call.kind)):
         return _refused(
             call, "KEY_IN_USE", f"this branch is {row.action} by {row.kind} for this participant"

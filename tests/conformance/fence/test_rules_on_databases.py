@@ -100,6 +100,16 @@ def test_confirm_without_a_try_is_refused_and_leaves_no_row(shop: Shop) -> None:
     assert shop.run("try") == Ok(b"result of run 1")
 
 
+def test_confirm_without_a_try_asks_whether_instances_share_their_database(shop: Shop) -> None:
+    answer = shop.run("confirm")
+
+    assert isinstance(answer, Refused)
+    assert answer.reason == (
+        "NOT_TRIED: confirm refused by the fence, there is no Try to confirm in this database; do "
+        "all instances of the participant share one?"
+    )
+
+
 def test_confirm_after_cancel_is_refused(shop: Shop) -> None:
     shop.run("try")
     shop.run("cancel")
