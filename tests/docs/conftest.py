@@ -55,7 +55,7 @@ class Desk:
     def run_until(self, line: str, says: str) -> None:
         """Run a command again and again, as an impatient reader would, until it says that."""
         for _ in range(ASKED_MAX):
-            if says in (done := self._run(line)).stdout:
+            if says in " ".join((done := self._run(line)).stdout.split()):
                 return
         raise AssertionError(f"{line} never said {says!r}, but: {done.stdout}{done.stderr}")
 
