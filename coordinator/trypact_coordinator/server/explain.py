@@ -82,8 +82,26 @@ def _ending(tx: Transaction, now: int) -> str:
     took = in_words(tx.finished_at - tx.created_at)
     when = f"{_ago(tx.finished_at, now)}, {took} after it began"
     if tx.state is State.CONFIRMED:
-        return f"ended as confirmed {when}: everything it set out to do was done."
-    return f"ended as cancelled {when}, because {_why(tx)}. Whatever it had reserved was released."
+        return (
+            f"ended as confirmed {when}: {_not_done(tx) or 'everything it set out to do was done'}."
+        )
+    released = _not_done(tx) or "whatever it had reserved was released"
+    return f"ended as cancelled {when}, because {_why(tx)}. {released[0].upper()}{released[1:]}."
+
+
+def _not_done(tx: Transaction) -> str:
+    """Say what a final transaction still owes or left undone; "" when that is nothing."""
+    owed = sum(branch.state not in SETTLED for branch in tx.branches)
+    given_up = sum(branch.state is BranchState.UNDELIVERED for branch in tx.branches)
+    by_hand = sum(branch.state is BranchState.SKIPPED for branch in tx.branches)
+    parts = []
+    if owed:
+        parts.append(f"{_plural(owed, 'delivery is', 'deliveries are')} still owed")
+    if given_up:
+        parts.append(f"{_plural(given_up, 'delivery was', 'deliveries were')} given up")
+    if by_hand:
+        parts.append(f"{_plural(by_hand, 'branch was', 'branches were')} settled by hand")
+    return f"its outcome is final, but {' and '.join(parts)}" if parts else ""
 
 
 def _why(tx: Transaction) -> str:
@@ -91,6 +109,10 @@ def _why(tx: Transaction) -> str:
         refuser = tx.branch(tx.refused_branch_id)
         action = f" ({refuser.spec.action})" if refuser else ""
         return f"branch {tx.refused_branch_id}{action} refused: {_quoted(tx.reason)}"
+    if any(entry.event == "cancel by operator" for entry in tx.timeline):
+        # The core keeps an operator's reason as "by ACTOR: REASON".
+        actor, _, reason = tx.reason.removeprefix("by ").partition(": ")
+        return f"the operator {one_line(actor)} cancelled it: {_quoted(reason)}"
     return _quoted(tx.reason)
 
 
@@ -152,8 +174,9 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
             f"{_asked_next(tx, branch, now)}"
         )
     human = " A human is needed." if branch.stuck else ""
+    held = "that delivery" if tx.settled else "it"
     return (
-        f"{branch.spec.participant} holds it up: {what} failed {since} for the first time, and "
+        f"{branch.spec.participant} holds {held} up: {what} failed {since} for the first time, and "
         f"{calls} got no OK; the last said {_quoted(branch.reason)}.{human} "
         f"{_asked_next(tx, branch, now)}"
     )

@@ -7,6 +7,7 @@ from trypact_coordinator.core.events import (
     Answer,
     Answered,
     CommitAsked,
+    DecideAct,
     Ok,
     PauseAct,
     Pending,
@@ -197,6 +198,15 @@ def test_a_cancel_says_who_refused_and_why() -> None:
     )
 
 
+def test_a_cancel_by_an_operator_names_them_and_their_reason() -> None:
+    story = Story(STOCK).answers("stock", Operation.TRY, Unknown("X: y"), 1)
+    story.happens(DecideAct(actor="ann", reason="buyer withdrew", decision=Decision.CANCEL))
+
+    text = story.told_after(1)
+
+    assert "because the operator ann cancelled it: “buyer withdrew”. That never" in text
+
+
 def test_a_cancel_that_waits_for_an_unknown_try() -> None:
     story = Story(STOCK, MONEY).answers("stock", Operation.TRY, Unknown("X: y"), 1)
     story.answers("money", Operation.TRY, Refused("no"), 0)
@@ -251,7 +261,9 @@ def test_a_finished_transaction_with_a_pending_delivery() -> None:
     text = story.told_after(1)
 
     assert "ended as confirmed 2 seconds ago" in text
-    assert "member holds it up" in text
+    assert "1 second after it began: its outcome is final, but 1 delivery is still owed." in text
+    assert "everything" not in text
+    assert "member holds that delivery up: Deliver of branch points" in text
     assert "The outcome is final; only deliveries remain" in text
 
 
@@ -271,6 +283,8 @@ def test_a_notice_that_was_given_up() -> None:
     story.answers("stock", Operation.CONFIRM, Ok(), 1)
     story.answers("sms", Operation.DELIVER, Refused("no such number"), 1)
 
+    assert "its outcome is final, but 1 delivery was given up." in story.told_after(1)
+    assert "everything" not in story.told_after(1)
     assert said("""
         The notice sms (notification.send) was given up after 1 call: “no such number”.
     """) in story.told_after(1)
@@ -283,6 +297,7 @@ def test_a_branch_that_was_settled_by_hand() -> None:
 
     text = story.told_after(1)
 
+    assert "its outcome is final, but 1 branch was settled by hand." in text
     assert "Settled by hand, without the participant's word: stock." in text
     assert text.endswith("Nothing is left to do.")
 
