@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+# Wider than any row, so that none is cut or folded.
+_NEVER_CUT = 10_000
+
 
 def money(cents: int) -> str:
     """Return an amount as people write it: 1234 cents are 12.34."""
@@ -58,12 +61,16 @@ def show_table(
     """Print rows under their columns, those in `right` flush right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         table.add_column(name.upper(), justify="right" if name in right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    # Who pipes it somewhere wants the whole numbers, however wide they are.
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200, soft_wrap=False)
+        table.add_row(*(Text(str(cell)) for cell in row))
+    # A row that is wider than the terminal runs over its edge: an id that is cut is no id.
+    console = Console(width=_NEVER_CUT, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip(), color=True)
