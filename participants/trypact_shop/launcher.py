@@ -60,7 +60,11 @@ class Child:
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it; `wait_ready` waits until it listens."""
+        # Before the new reader runs: what the last run said must not be taken for this one's.
+        if self._reader is not None:
+            self._reader.join()
         self._ready.clear()
+        self.endpoint = ""
         tether = [sys.executable, "-m", "trypact_shop.tether", str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: S603 (our own commands; there is no shell)
             [*tether, *self.command],
@@ -77,9 +81,12 @@ class Child:
         self._reader.start()
 
     def wait_ready(self) -> None:
-        """Wait until it listens. Raises ChildFailed if it ends first, or takes too long."""
+        """Wait until it has said that it listens, even if it died right after that.
+
+        Raises ChildFailed if it ends before, or takes too long.
+        """
         in_time = self._ready.wait(START_TIMEOUT)
-        if not in_time or not self.endpoint or self.returncode is not None:
+        if not self.endpoint:
             why = f"it ended with {self.returncode}" if in_time else "it took too long"
             raise ChildFailed(f"{self.name} did not start: {why}; see {self.log}\n{self.tail()}")
 
@@ -138,7 +145,6 @@ class Child:
     def _read(self, process: "subprocess.Popen[str]") -> None:
         if process.stderr is None:
             return
-        self.endpoint = ""
         with process.stderr as lines, self.log.open("a") as log:
             for line in lines:
                 log.write(line)
@@ -167,7 +173,7 @@ class Children:
         self._ends: SimpleQueue[str] = SimpleQueue()
 
     def wait_any(self) -> str:
-        """Wait until a child ends, or has ended; return its name."""
+        """Wait until a child ends; return its name. Every end is told once, in order."""
         return self._ends.get()
 
     def add(self, name: str, command: Sequence[str], listen: str) -> Child:

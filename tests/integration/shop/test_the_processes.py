@@ -1,9 +1,11 @@
 """What a participant's process says when it cannot start, and what its failpoints are."""
 
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from trypact import Kind, Operation
@@ -94,4 +96,28 @@ def test_a_child_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no money')"]
     child = Child("poor", command, "", tmp_path)
     with pytest.raises(ChildFailed, match=r"(?s)poor did not start: it ended with 1.*no money"):
+        child.start()
+
+
+def test_a_child_that_dies_right_after_it_listens_was_ready_and_its_next_run_starts_anew(
+    tmp_path: Path,
+) -> None:
+    ended: SimpleQueue[str] = SimpleQueue()
+    first = tmp_path / "first"
+    program = (
+        "import os, pathlib, signal, sys\n"
+        f"first = pathlib.Path({str(first)!r})\n"
+        "if first.exists(): sys.exit(3)\n"
+        "first.touch()\n"
+        "print('listening on 127.0.0.1:5', file=sys.stderr, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    child = Child("brief", [sys.executable, "-c", program], "", tmp_path, ended.put)
+    child.launch()
+    assert ended.get(timeout=30) == "brief"
+
+    child.wait_ready()
+
+    assert (child.endpoint, child.returncode) == ("127.0.0.1:5", -signal.SIGKILL)
+    with pytest.raises(ChildFailed, match="it ended with 3"):
         child.start()
