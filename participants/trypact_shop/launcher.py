@@ -5,6 +5,7 @@ killed by the kernel when the thread that started it ends, however that ends.
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -107,6 +108,14 @@ class Child:
             ) from None
         if code != -signal.SIGKILL:
             raise ChildFailed(f"{self.name} ended with {code}, not by SIGKILL; see {self.log}")
+
+    def command_again(self, environment: Mapping[str, str]) -> str:
+        """Return the command, for a shell, that starts it again where it listened."""
+        command = [*self.command]
+        if self.listen and self.endpoint:
+            command[-1] = self.endpoint
+        settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
+        return " ".join([*settings, shlex.join(command)])
 
     def kill(self) -> None:
         """End it at once, as `kill -9` does."""

@@ -12,6 +12,8 @@ from trypact_shop.endpoints import COORDINATOR, COORDINATOR_VARIABLE, endpoint_o
 if TYPE_CHECKING:
     import grpc
 
+    from trypact_shop.launcher import Child
+
 # How long `up` looks for the coordinator, in seconds.
 _COORDINATOR_PATIENCE = 2.0
 
@@ -32,7 +34,10 @@ _COORDINATOR_PATIENCE = 2.0
     help="Folder for SQLite databases and logs.",
 )
 def up(coordinator: str, data: str) -> None:
-    """Run all participants, each a process with its own database, until interrupted."""
+    """Run all participants, each a process with its own database, until interrupted.
+
+    When one of them ends, the others go on; the command that starts it again is told.
+    """
     import signal
     from pathlib import Path
 
@@ -47,8 +52,8 @@ def up(coordinator: str, data: str) -> None:
     signal.signal(signal.SIGTERM, interrupted)
     with Children(Path(data)) as children:
         try:
+            environment = {variable_of(name): endpoint_of(name) for name in ENDPOINTS}
             for name in ENDPOINTS:
-                environment = {variable_of(other): endpoint_of(other) for other in ENDPOINTS}
                 child = children.add_participant(name, coordinator, endpoint_of(name))
                 child.launch(environment)
             for child in children.all.values():
@@ -63,15 +68,25 @@ def up(coordinator: str, data: str) -> None:
             click.echo(f"{name:<13} {child.endpoint}  log {child.log}", err=True)
         click.echo("The shop is open. `trypact shop seed` fills it; Ctrl-C closes it.", err=True)
         try:
-            name = children.wait_any()
+            while True:
+                name = children.wait_any()
+                click.echo(_ended(children.all[name], name), err=True)
         except KeyboardInterrupt:
             click.echo("closing", err=True)
-            return
-        raise Failure(
-            f"{name} ended by itself",
-            f"exit code {children.all[name].returncode}",
-            f"See {children.all[name].log}.",
-        )
+
+
+def _ended(child: "Child", name: str) -> str:
+    """Say that a participant ended by itself, and what starts it again."""
+    from trypact_shop.endpoints import ENDPOINTS
+
+    # Only what differs from what every participant knows by itself.
+    elsewhere = {
+        variable_of(other): endpoint_of(other)
+        for other, usual in ENDPOINTS.items()
+        if endpoint_of(other) != usual
+    }
+    how = f"ended with {child.returncode}, see {child.log}; the others go on"
+    return f"{name} {how}; again: {child.command_again(elsewhere)}"
 
 
 def _require_coordinator(coordinator: str) -> None:

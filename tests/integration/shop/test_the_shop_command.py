@@ -1,6 +1,9 @@
 """`trypact shop ...` against the running shop, and against nothing at all."""
 
 import json
+import os
+import shlex
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,8 +161,8 @@ def test_up_without_a_coordinator_says_so(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_up_runs_all_participants_until_it_is_told_to_stop(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_up_runs_all_participants_until_it_is_told_to_stop_whichever_of_them_dies(
+    world: World, tmp_path: Path
 ) -> None:
     trypact = world.coordinator.command[0]
     journal = f"sqlite:///{tmp_path / 'journal.db'}"
@@ -171,7 +174,32 @@ def test_up_runs_all_participants_until_it_is_told_to_stop(
     up.launch(environment)
     until("the shop is open", lambda: "The shop is open" in up.tail(), 30)
     assert up.tail().count("127.0.0.1:") == len(ENDPOINTS)
+
+    os.kill(_process_of("trypact_shop.member", str(tmp_path)), signal.SIGKILL)
+    until("it is told", lambda: "member ended with -9" in up.tail(), 30)
+    (told,) = (line for line in up.tail().splitlines() if line.startswith("member ended"))
+    again = shlex.split(told.partition("; again: ")[2])
+    assert up.returncode is None
+    start = next(i for i, word in enumerate(again) if not word.startswith("TRYPACT_"))
+    member = Child("again", again[start:], "", tmp_path)
+    member.start(dict(word.split("=", 1) for word in again[:start]))
+    assert member.endpoint == again[-1]
+    assert not member.endpoint.endswith(":0")
+    member.stop()
+
     up.stop()
     coordinator.stop()
     assert up.returncode == 0
     assert "closing" in up.tail()
+
+
+def _process_of(*words: str) -> int:
+    """Find the process whose command line has these words in it."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            return int(folder.name)
+    raise AssertionError(f"no process runs {words}")
