@@ -1,8 +1,11 @@
 """The how-to pages, followed to the letter: their files, their commands, their output."""
 
 import asyncio
+import subprocess
 
 import pytest
+from trypact_shop.demo.ports import Ports
+from trypact_shop.endpoints import ENDPOINTS, variable_of
 
 from tests.docs.conftest import Desk
 from tests.docs.pages import sections
@@ -66,3 +69,34 @@ async def test_the_page_about_participants_says_what_its_examples_say(
     assert "approved by Grace" in await asyncio.to_thread(desk.run, approve_first)
     await asyncio.to_thread(desk.run_until, approve_second, "approved by Grace")
     assert await ada + await bob == approved.text
+
+
+async def test_the_page_about_the_shop_does_what_it_says(desk: Desk) -> None:
+    page = sections("docs/how-to/shop.md")
+    desk.start_coordinator()
+    ports = Ports(len(ENDPOINTS))
+    for name, port in zip(ENDPOINTS, ports.numbers, strict=True):
+        desk.exported[variable_of(name)] = f"127.0.0.1:{port}"
+    _, up, seed = page["Open it"]
+    shop = desk.terminal(up.text, "The shop is open")
+    desk.run(seed.text)
+
+    placing, looking = (block.text.splitlines() for block in page["Buy something"])
+    assert "balance 172.50 = to pay 0.00" in desk.run(placing[0])
+    assert "refused by inventory: out_of_stock" in desk._run(placing[1]).stdout
+    listed = "".join(map(desk.run, looking))
+    assert [word in listed for word in ("created", "Teapot", "172.50", "used")] == [True] * 4
+
+    breaking, asking, mending, _, counting, _ = (b.text.splitlines() for b in page["Break it"])
+    stop, cont = (["pkill", f"-{name}", "-P", str(shop.pid), "-f"] for name in ("STOP", "CONT"))
+    assert breaking[0] == f"{stop[0]} {stop[1]} -f trypact_shop.balance"
+    assert mending[0] == f"{cont[0]} {cont[1]} -f trypact_shop.balance"
+    await asyncio.to_thread(subprocess.run, [*stop, "trypact_shop.balance"], check=True)
+    placed = asyncio.create_task(asyncio.to_thread(desk._run, breaking[1]))
+    await asyncio.to_thread(desk.run_until, asking[0], "balance")
+    await asyncio.to_thread(subprocess.run, [*cont, "trypact_shop.balance"], check=True)
+    await placed
+    header, ada = (line.split() for line in desk.run(counting[0]).splitlines())
+    assert header[:3] == ["USER", "AVAILABLE", "FROZEN"]
+    assert ada[2] == "0.00"
+    ports.close()
