@@ -87,7 +87,9 @@ async def test_the_page_about_the_shop_does_what_it_says(desk: Desk) -> None:
     listed = "".join(map(desk.run, looking))
     assert [word in listed for word in ("created", "Teapot", "172.50", "used")] == [True] * 4
 
-    breaking, asking, mending, _, counting, _ = (b.text.splitlines() for b in page["Break it"])
+    breaking, asking, mending, _, counting, killing, again = (
+        b.text.splitlines() for b in page["Break it"]
+    )
     stop, cont = (["pkill", f"-{name}", "-P", str(shop.pid), "-f"] for name in ("STOP", "CONT"))
     assert breaking[0] == f"{stop[0]} {stop[1]} -f trypact_shop.balance"
     assert mending[0] == f"{cont[0]} {cont[1]} -f trypact_shop.balance"
@@ -99,4 +101,9 @@ async def test_the_page_about_the_shop_does_what_it_says(desk: Desk) -> None:
     header, ada = (line.split() for line in desk.run(counting[0]).splitlines())
     assert header[:3] == ["USER", "AVAILABLE", "FROZEN"]
     assert ada[2] == "0.00"
+    assert killing == ["pkill -9 -f trypact_shop.balance"]
+    kill = ["pkill", "-9", "-P", str(shop.pid), "-f", "trypact_shop.balance"]
+    await asyncio.to_thread(subprocess.run, kill, check=True)
+    said = await asyncio.to_thread(shop.wait_for, r"balance ended .*the others go on; again: (.*)")
+    assert again[0].partition(" --coordinator")[0].partition("python ")[2] in said[1]
     ports.close()
