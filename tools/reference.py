@@ -2,7 +2,7 @@
 
 `docs/reference/errors.md` comes from the coordinator's error tree, `limits.md` from
 `core/limits.py`, `configuration.md` from the table of settings. An error or limit without its
-sentence below is a failure here, so neither can be added without telling its reader what it means
+sentence (in cli/advice.py, or below) is a failure here, so neither can be added without telling its reader what it means
 and what to do.
 """
 
@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import trypact_coordinator.server.errors  # noqa: F401  (the door adds its own to the tree)
+# These add errors of their own to the tree.
+import trypact_coordinator.journal.schema
+import trypact_coordinator.server.errors
+import trypact_coordinator.server.serving  # noqa: F401
 from trypact_coordinator import settings
+from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.core import errors, limits
 from trypact_coordinator.durations import write_ms
 
@@ -32,80 +36,6 @@ the message: messages get better, reasons stay.
 again), the **operator** of the coordinator or its journal, or **us** (a bug).
 
 """
-
-# reason -> (whose, what to do)
-ADVICE = {
-    "INVALID_ARGUMENT": ("caller", "Mend the field that the message names."),
-    "LIMIT_EXCEEDED": ("caller", "Send less; [limits](limits.md) has every bound."),
-    "FAILED_PRECONDITION": ("caller", "Read the message; the transaction does not allow this."),
-    "UNKNOWN_PARTICIPANT": (
-        "caller",
-        "Check the spelling of the action; start the participant. Nothing was begun.",
-    ),
-    "UNKNOWN_ACTION": (
-        "caller",
-        "Check the spelling; deploy the participant that serves it. Nothing was begun.",
-    ),
-    "KIND_NOT_SERVED": (
-        "caller",
-        "Ask for the action with a kind that its participant declares. Nothing was begun.",
-    ),
-    "UNKNOWN_TRANSACTION": (
-        "caller",
-        "Check the xid. If you mean to act on its absence, ask GetDecision with `settle`.",
-    ),
-    "UNKNOWN_BRANCH": ("caller", "Check the branch id."),
-    "XID_CONFLICT": (
-        "caller",
-        "Use a new xid, or send exactly what was sent first. What exists was not changed.",
-    ),
-    "XID_IN_USE": ("caller", "Another process owns this xid; let it finish, or use a new one."),
-    "BRANCH_CONFLICT": ("caller", "Use a new branch id, or send exactly what was sent first."),
-    "ALREADY_CONFIRMED": ("caller", "Open a new transaction that compensates, if that is right."),
-    "ALREADY_CANCELLED": ("caller", "Open a new transaction with a new xid."),
-    "NOT_DECIDED": ("caller", "Decide first: commit, roll back, or wait for the deadline."),
-    "TRANSACTION_FROZEN": (
-        "us",
-        "Nothing more happens to it by itself. Report it with `trypact tx show XID -o json`.",
-    ),
-    "TRY_UNSETTLED": ("caller", "Wait until every Try has answered, or roll back."),
-    "BRANCH_SETTLED": ("caller", "Nothing: there is nothing left to do for this branch."),
-    "PARTICIPANT_UNAVAILABLE": (
-        "nobody",
-        "Start the participant, or wait until it is back. Nothing was begun.",
-    ),
-    "OVERLOADED": (
-        "nobody",
-        "Ask again with the same xid after the delay in `google.rpc.RetryInfo`; the SDK does.",
-    ),
-    "STARTING": ("nobody", "Ask again with the same xid; the SDK does."),
-    "SHUTTING_DOWN": ("nobody", "Ask again with the same xid; the SDK does."),
-    "JOURNAL_UNAVAILABLE": (
-        "operator",
-        "Bring the journal's database or disk back. Callers ask again with the same xid.",
-    ),
-    "JOURNAL_LOCKED": (
-        "operator",
-        "Stop the other coordinator, or give this one a journal of its own.",
-    ),
-    "SCHEMA_MISMATCH": ("operator", "Run `trypact journal migrate`, or the matching version."),
-    "OWNERSHIP_LOST": ("operator", "Nothing: it stops by itself. Find out who else was started."),
-    "BAD_SETTING": ("operator", "Mend the setting that the message names."),
-    "CANNOT_LISTEN": ("operator", "Give it a free address, or stop what holds this one."),
-    "UNREADABLE_ROW": (
-        "operator",
-        "Keep a copy of the journal, run `trypact journal verify`, and report it.",
-    ),
-    "RECORD_REJECTED": (
-        "us",
-        "Report it with the coordinator's log; the database's own message is in there.",
-    ),
-    "INVARIANT_VIOLATED": (
-        "us",
-        "The transaction is frozen and safe. Report it with `trypact tx show XID -o json`.",
-    ),
-    "INTERNAL": ("us", "Report it with the coordinator's log."),
-}
 
 LIMITS_HEAD = """\
 # Limits
@@ -153,7 +83,7 @@ def errors_page() -> str:
         if error.reason in seen or abstract(error):
             continue
         seen.add(error.reason)
-        whose, advice = told(ADVICE, error.reason, "ADVICE")
+        whose, advice = told(ADVICE, error.reason, "ADVICE in cli/advice.py")
         what = " ".join((error.__doc__ or "").split())
         rows.append(f"| `{error.reason}` | `{error.status}` | {whose} | {what} | {advice} |")
     rows.append(
@@ -167,7 +97,7 @@ def errors_page() -> str:
 def told(table: dict[str, Any], name: str, table_name: str) -> Any:
     """Return what a table above says about a name of the code."""
     if name not in table:
-        sys.exit(f"{name} has no sentence yet: add it to {table_name} in tools/reference.py")
+        sys.exit(f"{name} has no sentence yet: add it to {table_name}")
     return table[name]
 
 

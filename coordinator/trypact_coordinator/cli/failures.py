@@ -6,6 +6,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from trypact_coordinator.cli.advice import todo
 from trypact_coordinator.text import one_line
 
 if TYPE_CHECKING:
@@ -55,47 +56,13 @@ _BY_STATUS = {
     "ABORTED": CONFLICT,
 }
 
-# What to do about each stable reason.
-ADVICE = {
-    "INVALID_ARGUMENT": "Correct the value and try again.",
-    "LIMIT_EXCEEDED": "Send less at once; the limits are in the reference.",
-    "UNKNOWN_TRANSACTION": "Look for it with `trypact tx list`; outcomes are kept for some days.",
-    "UNKNOWN_BRANCH": "`trypact tx show XID` lists the branches.",
-    "UNKNOWN_PARTICIPANT": "`trypact participant list` shows who is registered.",
-    "UNKNOWN_ACTION": "`trypact participant list` shows every action.",
-    "KIND_NOT_SERVED": "`trypact participant list` shows the kinds of every action.",
-    "PARTICIPANT_UNAVAILABLE": "Start the participant; `trypact participant list` shows it.",
-    "XID_CONFLICT": "Choose another xid; `trypact tx show XID` shows who has this one.",
-    "XID_IN_USE": "Choose another xid; `trypact tx show XID` shows who has this one.",
-    "BRANCH_CONFLICT": "Choose another branch id; `trypact tx show XID` lists the branches.",
-    "TRANSACTION_FROZEN": "Please report this with the output of `trypact tx show XID -o json`.",
-    "ALREADY_CONFIRMED": "A decision never changes; see `trypact tx explain XID`.",
-    "ALREADY_CANCELLED": "A decision never changes; see `trypact tx explain XID`.",
-    "NOT_DECIDED": "Decide it first: `trypact tx cancel XID --reason ...`.",
-    "TRY_UNSETTLED": "Wait until every Try is OK, or cancel it: `trypact tx cancel XID`.",
-    "BRANCH_SETTLED": "Nothing is left to do for this branch; see `trypact tx show XID`.",
-    "STARTING": "Try again in a moment.",
-    "SHUTTING_DOWN": "Try again when the coordinator is back, or ask another one.",
-    "OVERLOADED": "Try again in a moment.",
-    "JOURNAL_UNAVAILABLE": "See whether its database or its folder is there, and writable.",
-    "RECORD_REJECTED": "See the coordinator's log, which names the record.",
-    "UNREADABLE_ROW": "Keep a copy of the journal, run `trypact journal verify`, and report it.",
-    "JOURNAL_LOCKED": "Stop the other coordinator first, or use another journal.",
-    "SCHEMA_MISMATCH": "Run `trypact journal migrate`.",
-    "OWNERSHIP_LOST": "Nothing: the other coordinator goes on with its transactions.",
-    "BAD_SETTING": "Correct it; `trypact serve --help` lists every setting.",
-    "CANNOT_LISTEN": "Choose another address with --listen, or stop what uses it.",
-    "NOT_LOOPBACK": "Use --listen 127.0.0.1:PORT, or --insecure in a network you trust.",
-    "INVARIANT_VIOLATED": "Please report this with the output of `trypact tx show XID -o json`.",
-}
-
 _EXIT_CODES = {"UNKNOWN_PARTICIPANT": NOT_FOUND, "NOT_LOOPBACK": NOT_ALLOWED}
 
 
 def of_reason(what: str, why: str, status: str, reason: str) -> Failure:
     """Return the failure for a stable reason of the coordinator's."""
     exit_code = _EXIT_CODES.get(reason, _BY_STATUS.get(status, FAILED))
-    return Failure(what, why, ADVICE.get(reason, "See the coordinator's log."), exit_code)
+    return Failure(what, why, todo(reason), exit_code)
 
 
 def of_rpc(error: "grpc.RpcError", what: str, server: str) -> Failure:

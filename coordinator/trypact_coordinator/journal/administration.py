@@ -62,7 +62,7 @@ async def migrate(url: str) -> Migrated:
 
         found, now = await migrate_database(url)
     else:
-        raise urls.no_journal(url, "keeps no schema")
+        raise urls.no_lasting_journal(url)
     return Migrated(found, now)
 
 
@@ -80,7 +80,7 @@ async def verify(url: str) -> Verified:
 
         reading = read_database(url)
     else:
-        raise urls.no_journal(url, "keeps nothing to verify")
+        raise urls.no_lasting_journal(url)
     async with aclosing(reading):
         return await _verify(reading)
 
@@ -123,6 +123,8 @@ async def prune(url: str, owner: str, older_than_us: int) -> int:
     Raises InvalidArgument, JournalLocked while a coordinator runs on it (that one prunes by
     itself), SchemaMismatch, JournalUnavailable.
     """
+    if not urls.is_sqlite(url) and not urls.is_postgres(url):
+        raise urls.no_lasting_journal(url)
     journal = open_journal(url)
     term = await journal.open(owner)
     try:

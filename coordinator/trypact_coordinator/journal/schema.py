@@ -44,9 +44,15 @@ def check_version(where: str, found: int, needed: int) -> None:
     )
 
 
-def foreign(where: str) -> SchemaMismatch:
+class NotAJournal(SchemaMismatch):
+    """The database holds something else. Give the journal a database of its own."""
+
+    reason = "NOT_A_JOURNAL"
+
+
+def foreign(where: str) -> NotAJournal:
     """Return the error for a database that holds tables, but none of a journal."""
-    return SchemaMismatch(
+    return NotAJournal(
         f"{where} holds tables that are no journal's. Give the journal a database of its own."
     )
 

@@ -29,12 +29,24 @@ _PAGE = 500
 async def migrate_file(path: Path) -> tuple[int, int]:
     """Bring the file's schema to this version; return the versions before and after."""
     thread = DatabaseThread("journal-migrate")
-    lock = take_lock(path, "journal migrate")
+    try:
+        # Before anything is made beside it: a file that is no journal is left as it was found.
+        await thread.run(_require_no_other_content, path)
+        lock = take_lock(path, "journal migrate")
+    except BaseException:
+        thread.end()
+        raise
     try:
         return await thread.run(_migrate, path)
     finally:
         os.close(lock)
         thread.end()
+
+
+def _require_no_other_content(path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        with translated(path), closing(connect_to_read(path)) as connection:
+            found_version(connection, path)
 
 
 def _migrate(path: Path) -> tuple[int, int]:

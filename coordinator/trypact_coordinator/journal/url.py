@@ -7,10 +7,8 @@ from urllib.parse import unquote, urlsplit
 from trypact_coordinator.core.errors import InvalidArgument
 from trypact_coordinator.ports import Journal
 
-ALLOWED = (
-    "memory: (forgotten at the end), sqlite:///file.db, sqlite:////folder/file.db "
-    "or postgresql://user@host/database"
-)
+LASTING = "sqlite:///file.db, sqlite:////folder/file.db or postgresql://user@host/database"
+ALLOWED = f"memory: (forgotten at the end), {LASTING}"
 _PASSWORD_PARAMETER = re.compile(r"((?:ssl)?password)=[^&]*")
 
 
@@ -57,9 +55,15 @@ def sqlite_path(url: str) -> Path:
     return Path(path)
 
 
-def no_journal(url: str, why: str) -> InvalidArgument:
+def no_journal(url: str, why: str, allowed: str = ALLOWED) -> InvalidArgument:
     """Return the error for an address that is none. Passwords are not repeated."""
-    return InvalidArgument("journal", f"{without_password(url)!r} {why}", ALLOWED)
+    return InvalidArgument("journal", f"{without_password(url)!r} {why}", allowed)
+
+
+def no_lasting_journal(url: str) -> InvalidArgument:
+    """Return the error for an address at which nothing can be found again."""
+    why = "is forgotten at the end" if url == "memory:" else "is no address of a journal"
+    return no_journal(url, why, LASTING)
 
 
 def without_password(url: str) -> str:

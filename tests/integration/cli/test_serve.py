@@ -158,3 +158,23 @@ async def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     assert ran.code == 1
     assert ran.why
     assert other.read_text() == "Dear Ann, " * 1_000
+
+
+async def test_what_is_no_journal_is_neither_migrated_nor_advised_to_be(tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE letters (text TEXT)")
+
+    ran, bare, memory = await asyncio.gather(
+        run("journal", "migrate", "--journal", f"sqlite:///{other}"),
+        run("journal", "verify", "--journal", str(other)),
+        run("journal", "prune", "--journal", "memory:", "--older-than", "1d"),
+    )
+
+    assert "holds tables that are no journal's" in ran.why
+    assert "migrate" not in ran.why.partition("why: ")[2]
+    assert "Name another file or database" in ran.why
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
+    assert (bare.code, memory.code) == (2, 2)
+    assert "allowed: sqlite:///file.db" in bare.why
+    assert "allowed: sqlite:///file.db" in memory.why

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from trypact_coordinator.cli.failures import ADVICE
+from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.core.errors import (
     CallerError,
     CoordinatorError,
     JournalError,
     UnreadableRow,
 )
+from trypact_coordinator.journal import schema
 from trypact_coordinator.server import errors, serving
 from trypact_coordinator.settings import BadSetting
 
@@ -24,10 +25,17 @@ def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
 
 
 def test_the_modules_that_add_errors_of_their_own_are_known() -> None:
-    for error in (errors.Starting, serving.NotLoopback, BadSetting, UnreadableRow):
+    for error in (
+        errors.Starting,
+        serving.NotLoopback,
+        schema.NotAJournal,
+        BadSetting,
+        UnreadableRow,
+    ):
         assert error in descendants(CoordinatorError)
 
 
 @pytest.mark.parametrize("error", sorted(set(descendants(CoordinatorError)) - ABSTRACT, key=str))
 def test_an_error_has_advice(error: type[CoordinatorError]) -> None:
-    assert error.reason in ADVICE
+    assert ADVICE[error.reason].todo.endswith(".")
+    assert ADVICE[error.reason].whose in ("caller", "nobody", "operator", "us")
