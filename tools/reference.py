@@ -1,9 +1,9 @@
 """Write the reference pages that repeat the code: `python tools/reference.py [--check]`.
 
 `docs/reference/errors.md` comes from the coordinator's error tree, `limits.md` from
-`core/limits.py`, `configuration.md` from the table of settings. An error or limit without its
-sentence (in cli/advice.py, or below) is a failure here, so neither can be added without telling its reader what it means
-and what to do.
+`core/limits.py`, `configuration.md` from the table of settings. An error without its
+advice in `cli/advice.py` or a limit without its sentence below is a failure here, so neither can
+be added without telling its reader what it means and what to do.
 """
 
 import argparse
@@ -138,10 +138,11 @@ CONFIGURATION_HEAD = """\
 # Configuration
 
 A coordinator is told what to do by flags of `trypact serve` and `trypact dev`, by environment
-variables, and by a TOML file (`--config FILE`). A flag wins over the environment, the environment
-over the file, the file over the default. The keys of the file are the flags without their dashes;
-[deploy/coordinator.toml](../../deploy/coordinator.toml) is an example. Durations are written with
-their unit: `250ms`, `5s`, `1h`.
+variables, and by a TOML file (`--config FILE`). `dev` keeps its journal in
+`sqlite:///trypact-dev.db` by default; all else is the same for both. A flag wins over the
+environment, the environment over the file, the file over the default. The keys of the file are the
+flags without their dashes; [deploy/coordinator.toml](../../deploy/coordinator.toml) is an example.
+Durations are written with their unit: `250ms`, `5s`, `1h`.
 
 """
 

@@ -20,6 +20,8 @@ from trypact_coordinator.durations import parse_ms, write_ms
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
 ENVIRONMENT_PREFIX = "TRYPACT_"
+# Where `trypact dev` keeps its journal, unless it is told otherwise.
+DEV_JOURNAL = "sqlite:///trypact-dev.db"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -192,6 +194,7 @@ def load_settings(
     flags: Mapping[str, object],
     environment: Mapping[str, str],
     path: Path | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Settings:
     """Put the settings together.
 
@@ -199,6 +202,7 @@ def load_settings(
         flags: by field name; None means not given.
         environment: usually os.environ.
         path: a TOML file whose keys are those of the flags, if there is one.
+        defaults: by field name; stand in for those of the table.
 
     Raises BadSetting naming the key and where it stood.
     """
@@ -210,6 +214,7 @@ def load_settings(
             (flags.get(name), f"--{key}"),
             (environment.get(variable) or None, variable),
             (from_file.get(name), f"{path}"),
+            ((defaults or {}).get(name), "default"),
         )
         for value, source in candidates:
             if value is not None:

@@ -9,7 +9,7 @@ import click
 from trypact_coordinator.cli.failures import Failure
 from trypact_coordinator.cli.output import Format, output_option, print_json, print_table
 from trypact_coordinator.cli.remote import duration_ms
-from trypact_coordinator.settings import FIELDS, variable_of
+from trypact_coordinator.settings import DEV_JOURNAL, FIELDS, variable_of
 
 
 @click.group()
@@ -81,6 +81,8 @@ def verify(url: str, output: Format) -> None:
     """
     from trypact_coordinator.journal import administration
 
+    if absent := _absent(url):
+        raise absent
     verified = _run(administration.verify(url))
     if output in (Format.JSON, Format.JSONL):
         print_json(_view(verified))
@@ -121,3 +123,17 @@ def _run(main: Coroutine[Any, Any, Any]) -> Any:
     import asyncio
 
     return asyncio.run(main)
+
+
+def _absent(url: str) -> Failure | None:
+    """Return what to say when nothing is at the address that is used unless one is named."""
+    from trypact_coordinator.journal.url import is_sqlite, sqlite_path
+
+    default = str(FIELDS["journal"].default)
+    if url != default or not is_sqlite(url) or sqlite_path(url).exists():
+        return None
+    return Failure(
+        "there is no journal to verify",
+        f"nothing is at {default}, where `trypact serve` keeps it by default",
+        f"Name it with --journal; `trypact dev` keeps it at {DEV_JOURNAL}.",
+    )

@@ -1,7 +1,7 @@
 """`trypact serve` and `trypact dev`: run a coordinator in this process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 from trypact_coordinator.cli.failures import of_reason
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.settings import (
+    DEV_JOURNAL,
     FIELDS,
     Settings,
     key_of,
@@ -18,26 +19,34 @@ from trypact_coordinator.settings import (
     written_default,
 )
 
-_DEV_JOURNAL = "sqlite:///trypact-dev.db"
+# What `dev` has by default in place of what `serve` has.
+_OF_DEV = {"journal": DEV_JOURNAL}
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one option for each setting."""
-    for name, one in reversed(FIELDS.items()):
-        key, about = key_of(name), one.metadata["about"]
-        default = written_default(name)
-        shown = f"{about} [{variable_of(name)}" + (f"; default {default}]" if default else "]")
-        if one.type is bool or one.default is False:
-            option = click.option(f"--{key}", name, is_flag=True, default=None, help=shown)
-        else:
-            option = click.option(f"--{key}", name, metavar="VALUE", help=shown)
-        command = option(command)
-    return command
+def _options(
+    defaults: Mapping[str, str],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command `--config` and one option for each setting."""
+
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, one in reversed(FIELDS.items()):
+            command = _option(name, one, defaults.get(name, written_default(name)))(command)
+        kind = click.Path(path_type=Path)
+        return click.option("--config", type=kind, help="TOML file with these settings.")(command)
+
+    return give
+
+
+def _option(name: str, one: Any, default: str) -> Callable[..., Any]:
+    key, about = key_of(name), one.metadata["about"]
+    shown = f"{about} [{variable_of(name)}" + (f"; default {default}]" if default else "]")
+    if one.default is False:
+        return click.option(f"--{key}", name, is_flag=True, default=None, help=shown)
+    return click.option(f"--{key}", name, metavar="VALUE", help=shown)
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file with these settings.")
-@_options
+@_options({})
 def serve(config: Path | None, **flags: object) -> None:
     """Run a coordinator.
 
@@ -50,14 +59,13 @@ def serve(config: Path | None, **flags: object) -> None:
 
 
 @click.command()
-@_options
-def dev(**flags: object) -> None:
+@_options(_OF_DEV)
+def dev(config: Path | None, **flags: object) -> None:
     """Run a coordinator for development, with its journal in ./trypact-dev.db.
 
     Takes the settings of `trypact serve`.
     """
-    flags["journal"] = flags["journal"] or os.environ.get("TRYPACT_JOURNAL") or _DEV_JOURNAL
-    settings = load_settings(flags, os.environ)
+    settings = load_settings(flags, os.environ, config, _OF_DEV)
 
     def ready(address: str) -> None:
         click.echo(f"coordinator   {address}", err=True)

@@ -50,8 +50,8 @@ async def start(
     )
 
 
-async def run(*arguments: str, server: str = "", stdin: str = "") -> Ran:
-    process = await start(*arguments, server=server)
+async def run(*arguments: str, server: str = "", stdin: str = "", cwd: Path | None = None) -> Ran:
+    process = await start(*arguments, server=server, cwd=cwd)
     out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sqlite3
 from pathlib import Path
@@ -174,7 +175,26 @@ async def test_what_is_no_journal_is_neither_migrated_nor_advised_to_be(tmp_path
     assert "holds tables that are no journal's" in ran.why
     assert "migrate" not in ran.why.partition("why: ")[2]
     assert "Name another file or database" in ran.why
-    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
+    assert os.listdir(tmp_path) == ["other.db"]
     assert (bare.code, memory.code) == (2, 2)
     assert "allowed: sqlite:///file.db" in bare.why
     assert "allowed: sqlite:///file.db" in memory.why
+
+
+async def test_dev_reads_a_file_and_help_tells_its_own_journal(tmp_path: Path) -> None:
+    config = tmp_path / "coordinator.toml"
+    config.write_text("call-timeout = 'soon'\n")
+
+    helped, refused, serve, verified = await asyncio.gather(
+        run("dev", "--help"),
+        run("dev", "--config", str(config)),
+        run("serve", "--help"),
+        run("journal", "verify", cwd=tmp_path),
+    )
+
+    assert "sqlite:///trypact-dev.db]" in "".join(helped.out.split())
+    assert "sqlite:///trypact.db" not in helped.out
+    assert "sqlite:///trypact.db]" in "".join(serve.out.split())
+    assert f"call-timeout ({config})" in refused.why
+    assert "nothing is at sqlite:///trypact.db, where `trypact serve`" in verified.why
+    assert "`trypact dev` keeps it at sqlite:///trypact-dev.db" in verified.why
