@@ -37,7 +37,7 @@ def list_(output: Format, server: str, timeout: int) -> None:
         ("CALLS", lambda row: f"{row.calls_in_flight} out, {row.calls_queued} waiting"),
         ("ACTIONS", _actions),
     ]
-    wide: list[Column] = [("INSTANCES", lambda row: _instances(row, now))]
+    wide: list[Column] = [("LAPSED", _lapsed), ("INSTANCES", lambda row: _instances(row, now))]
     print_rows(
         output,
         answer.participants,
@@ -53,7 +53,13 @@ def _live(row: Any) -> str:
     from trypact.v1 import registry_pb2
 
     live = sum(one.state == registry_pb2.INSTANCE_STATE_LIVE for one in row.instances)
-    return f"{live} of {len(row.instances)}"
+    return str(live)
+
+
+def _lapsed(row: Any) -> str:
+    from trypact.v1 import registry_pb2
+
+    return str(sum(one.state != registry_pb2.INSTANCE_STATE_LIVE for one in row.instances))
 
 
 def _actions(row: Any) -> str:

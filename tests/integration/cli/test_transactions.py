@@ -173,6 +173,14 @@ async def test_participants_are_listed_and_pinged(house: House) -> None:
         run("participant", "list", "-o", "json", server=server),
         run("participant", "ping", "inventory", server=server),
     )
+    table, wide = await asyncio.gather(
+        run("participant", "list", server=server),
+        run("participant", "list", "-o", "wide", server=server),
+    )
+    assert table.out.splitlines()[1].split()[:2] == ["inventory", "1"]
+    assert " of " not in table.out
+    assert "LAPSED" not in table.out
+    assert "LAPSED" in wide.out
     [view] = json.loads(listed.out)
     assert view["actions"] == {"reserve": ["tcc", "saga"], "tell": ["message", "notice"]}
     assert view["instances"][0]["state"] == "LIVE"
