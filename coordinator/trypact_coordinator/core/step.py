@@ -367,7 +367,6 @@ def _require_unended(draft: Draft) -> None:
 
 
 def _retry_act(draft: Draft, event: RetryAct) -> None:
-    _require_unended(draft)
     for index, branch in enumerate(draft.branches):
         if branch.state not in SETTLED and not branch.in_flight and branch.attempt:
             draft.replace(index, due_at=0, stuck=False)

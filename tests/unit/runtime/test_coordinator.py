@@ -30,7 +30,6 @@ from trypact_coordinator.core.events import (
     Pending,
     Refused,
     ResumeAct,
-    RetryAct,
     SkipAct,
     Unknown,
 )
@@ -418,11 +417,11 @@ async def test_an_idle_interactive_transaction_leaves_memory_with_its_results() 
     await shop.coordinator.stop(grace_ms=0)
 
 
-async def test_an_act_on_what_has_ended_is_refused(shop: Shop) -> None:
+async def test_what_has_ended_can_be_neither_paused_nor_resumed(shop: Shop) -> None:
     run = shop.execute("x", STOCK)
     await shop.answer(Ok(), calls=2)
     await run
-    for act in (PauseAct("ann", "why"), ResumeAct("ann", "why"), RetryAct("ann", "why")):
+    for act in (PauseAct("ann", "why"), ResumeAct("ann", "why")):
         with pytest.raises(AlreadyConfirmed, match="nothing is left to do"):
             await shop.coordinator.act("x", act)
 
