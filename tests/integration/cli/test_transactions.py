@@ -142,7 +142,8 @@ async def test_a_transaction_is_watched_until_nothing_is_left_to_do(house: House
     assert b"begun" in await watching.stdout.readline()
 
     await house.try_(branch("stock"), "w")
-    commit = initiator_pb2.CommitRequest(xid="w", deliveries=[branch("points", MESSAGE)])
+    points = branch("points", MESSAGE, after=["stock"])
+    commit = initiator_pb2.CommitRequest(xid="w", deliveries=[points])
     await house.transactions.Commit(commit)
 
     out, err = await watching.communicate()
