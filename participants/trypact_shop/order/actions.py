@@ -5,6 +5,7 @@ meanwhile; Confirm makes the move; Cancel takes the mark off.
 """
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, select, update
@@ -104,7 +105,7 @@ class Create:
         _settle(connection, "create", call.request.order_id, _INIT, after)
 
 
-class _Move:
+class _Move(ABC):
     """Moves an order that nothing else is moving from one status to the next."""
 
     operation: ClassVar[str]
@@ -112,9 +113,9 @@ class _Move:
     during: ClassVar[StatusEx]
     target: ClassVar[Status]
 
+    @abstractmethod
     def also(self, request: Any) -> dict[str, Any]:
         """Return the further columns that the move sets."""
-        raise NotImplementedError
 
     def try_(self, call: Call[Any], connection: Connection) -> None:
         """Mark the order, or refuse if this is not a legal move now."""
