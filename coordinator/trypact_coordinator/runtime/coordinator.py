@@ -61,6 +61,7 @@ from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
 from trypact_coordinator.runtime.driver import Driver, Until
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.group_commit import GroupCommit
+from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.registry import Registry
 from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.runtime.sweeper import Sweeper
@@ -108,6 +109,7 @@ class Coordinator:
         self.policy = policy
         self.ids = ids
         self.clock = clock
+        self.meters = Meters()
         self.registry = Registry(journal, clock, settings.renew_every_ms, settings.lapse_after_ms)
         # Set to the reason when this coordinator must stop by itself.
         self.fatal: asyncio.Future[CoordinatorError] = loop.create_future()
@@ -115,9 +117,15 @@ class Coordinator:
         self._transport = transport
         self._settings = settings
         self.writer = GroupCommit(
-            journal, clock.observe, settings.records_in_batch_max, settings.bytes_in_batch_max
+            journal,
+            clock.observe,
+            settings.records_in_batch_max,
+            settings.bytes_in_batch_max,
+            self.meters,
         )
-        self._dispatcher = Dispatcher(transport, self.registry, clock, settings, loop.call_soon)
+        self._dispatcher = Dispatcher(
+            transport, self.registry, clock, settings, self.meters, loop.call_soon
+        )
         self._driver = Driver(
             journal,
             self.writer,
@@ -126,6 +134,7 @@ class Coordinator:
             policy,
             settings.evict_after_ms,
             failpoints or Failpoints(),
+            self.meters,
             self._on_fatal,
         )
         self._sweeper = Sweeper(journal, self._driver, clock, settings, self._on_fatal)
@@ -171,7 +180,8 @@ class Coordinator:
         await self._journal.close()
         if self.term is not None:
             # What a benchmark and an operator ask first: how well did group commit share?
-            log.info("term ended", batches=self.writer.batches, records=self.writer.records)
+            batches, records = self.meters.batch_records.count, self.meters.batch_records.total
+            log.info("term ended", batches=batches, records=int(records))
 
     async def recovered(self) -> None:
         """Return once everything that earlier terms left in flight has been taken up."""

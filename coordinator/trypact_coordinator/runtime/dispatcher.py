@@ -17,6 +17,7 @@ from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.core.transaction import BranchSpec, Operation
 from trypact_coordinator.ports import Addressed, Clock, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
+from trypact_coordinator.runtime.meters import Attempts, Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
 
@@ -53,7 +54,8 @@ class LaneView(msgspec.Struct, frozen=True, gc=False):
 class Lane:
     """The calls of one participant: those in flight, and two queues for those that wait."""
 
-    def __init__(self, settings: RuntimeSettings) -> None:
+    def __init__(self, settings: RuntimeSettings, attempts: Attempts) -> None:
+        self.attempts = attempts
         self.in_flight = 0
         # What its latest unknown answer said, for those who are told that the breaker is open.
         self.last_error = ""
@@ -76,6 +78,7 @@ class Dispatcher:
         routes: which endpoints a participant has.
         clock: the journal's time.
         settings: the lanes' bounds.
+        meters: counts what becomes of each call.
         defer: runs a function in a later turn of the event loop.
     """
 
@@ -85,12 +88,14 @@ class Dispatcher:
         routes: Routes,
         clock: Clock,
         settings: RuntimeSettings,
+        meters: Meters,
         defer: Callable[[Callable[[], None]], object],
     ) -> None:
         self._transport = transport
         self._routes = routes
         self._clock = clock
         self._settings = settings
+        self._meters = meters
         self._defer = defer
         self._lanes: dict[str, Lane] = {}
 
@@ -100,7 +105,7 @@ class Dispatcher:
         # Bounded each by itself: no flood of what is new turns away what follows a decision.
         queue = lane.new if errand.call.operation is Operation.TRY else lane.decided
         if len(queue) >= self._settings.lane_queue_max:
-            self._decline(errand, "too many calls wait for this participant")
+            self._decline(lane, errand, "too many calls wait for this participant")
             return
         queue.append(errand)
         self._pump(lane)
@@ -113,7 +118,8 @@ class Dispatcher:
     def _lane(self, participant: str) -> Lane:
         lane = self._lanes.get(participant)
         if lane is None:
-            lane = self._lanes[participant] = Lane(self._settings)
+            attempts = self._meters.attempts_of(participant)
+            lane = self._lanes[participant] = Lane(self._settings, attempts)
         return lane
 
     def _pump(self, lane: Lane) -> None:
@@ -124,12 +130,13 @@ class Dispatcher:
             errand = lane.new.popleft()
             now = self._clock.now()
             if now >= errand.call.not_after:
-                self._decline(errand, "the call waited longer than its time-out for its turn")
+                why = "the call waited longer than its time-out for its turn"
+                self._decline(lane, errand, why)
                 continue
             wait_us = lane.breaker.retry_in_us(now)
             if wait_us:
                 text = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(errand, text, wait_us // MILLISECOND + 1)
+                self._decline(lane, errand, text, wait_us // MILLISECOND + 1)
                 continue
             left_ms = (errand.call.not_after - now) // MILLISECOND
             self._send(lane, errand, max(1, min(left_ms, errand.call.timeout_ms)))
@@ -137,7 +144,7 @@ class Dispatcher:
     def _send(self, lane: Lane, errand: Errand, timeout_ms: int = 0) -> None:
         endpoint = self._routes.endpoint(errand.branch.participant)
         if endpoint is None:
-            self._decline(errand, "no instance of the participant is registered")
+            self._decline(lane, errand, "no instance of the participant is registered")
             return
         call = errand.call
         if timeout_ms and timeout_ms != call.timeout_ms:
@@ -146,6 +153,7 @@ class Dispatcher:
 
         def done(answer: Answer) -> None:
             lane.in_flight -= 1
+            lane.attempts[call.operation, type(answer)] += 1
             if type(answer) is Unknown:
                 lane.breaker.failed(self._clock.now())
                 lane.last_error = answer.error
@@ -157,6 +165,7 @@ class Dispatcher:
 
         self._transport.send(Addressed(call, errand.branch, endpoint, errand.trace_parent), done)
 
-    def _decline(self, errand: Errand, why: str, after_ms: int = 0) -> None:
+    def _decline(self, lane: Lane, errand: Errand, why: str, after_ms: int = 0) -> None:
         """Answer a call that was never sent, in a later turn as the contract of `done` asks."""
+        lane.attempts[errand.call.operation, None] += 1
         self._defer(lambda: errand.answer(Retry(after_ms, why)))

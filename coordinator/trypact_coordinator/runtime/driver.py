@@ -31,6 +31,7 @@ from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
 from trypact_coordinator.runtime.failpoints import Failpoints
+from trypact_coordinator.runtime.meters import Meters
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,7 @@ class Driver:
         policy: the core's durations and budgets.
         evict_after_ms: a transaction that waits longer for time alone leaves memory.
         failpoints: where crash tests kill the process.
+        meters: counts what begins and what finishes.
         on_fatal: told once when this coordinator must stop.
     """
 
@@ -102,6 +104,7 @@ class Driver:
         policy: Policy,
         evict_after_ms: int,
         failpoints: Failpoints,
+        meters: Meters,
         on_fatal: Callable[[CoordinatorError], None],
     ) -> None:
         self._journal = journal
@@ -111,6 +114,7 @@ class Driver:
         self._policy = policy
         self._evict_after_us = evict_after_ms * MILLISECOND
         self._failpoints = failpoints
+        self._meters = meters
         self._on_fatal = on_fatal
         self._slots: dict[str, Slot] = {}
         self._reloads: set[asyncio.Task[None]] = set()
@@ -304,6 +308,7 @@ class Driver:
         if verdict is not Verdict.APPLIED:
             self._not_written(slot, record, verdict, asked)
             return
+        self._meters.recorded(slot.recorded, record.transaction)
         slot.recorded = record.transaction
         self._failpoints.after_record(record)
         if outcome is not None:

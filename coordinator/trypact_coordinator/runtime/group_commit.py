@@ -14,6 +14,7 @@ import structlog
 from trypact_coordinator.core.errors import JournalError, JournalUnavailable, invariant
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.ports import Appended, Journal, Verdict, Write
+from trypact_coordinator.runtime.meters import Meters
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ class GroupCommit:
         observe: told the database's time of each reply.
         records_in_batch_max: what one commit carries at most.
         bytes_in_batch_max: the payloads one commit carries at most, unless one record has more.
+        meters: told of each commit.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class GroupCommit:
         observe: Callable[[int], None],
         records_in_batch_max: int,
         bytes_in_batch_max: int,
+        meters: Meters,
     ) -> None:
         self._journal = journal
         self._observe = observe
         self._records_in_batch_max = records_in_batch_max
         self._bytes_in_batch_max = bytes_in_batch_max
+        self._meters = meters
         self._waiting: deque[tuple[Write, Done]] = deque()
         # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
@@ -55,10 +59,6 @@ class GroupCommit:
         # Why nothing is written any more.
         self._broken: JournalError | None = None
         self._closing = False
-        # Counted for metrics and benchmarks.
-        self.batches = 0
-        self.records = 0
-        self.commit_seconds = 0.0
 
     def start(self) -> None:
         """Begin to write."""
@@ -142,9 +142,7 @@ class GroupCommit:
                 self._broken = JournalError(f"{type(error).__name__}: {error}")
             else:
                 self._observe(appended.at)
-                self.commit_seconds += time.monotonic() - began
-                self.batches += 1
-                self.records += len(batch)
+                self._meters.committed(len(batch), time.monotonic() - began)
                 return list(appended.verdicts)
         return [self._broken or JournalUnavailable()] * len(batch)
 

@@ -7,6 +7,7 @@ from trypact_coordinator.core.events import Answered, Ok, Retry, Unknown
 from trypact_coordinator.core.transaction import Operation
 from trypact_coordinator.runtime.breaker import BreakerState
 from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
+from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
 from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, branch, call
@@ -33,8 +34,14 @@ class Bench:
         self.routes = Routes()
         self.deferred: list[Callable[[], None]] = []
         self.answers: list[Answered] = []
+        self.meters = Meters()
         self.dispatcher = Dispatcher(
-            self.transport, self.routes, self.clock, SETTINGS, self.deferred.append
+            self.transport,
+            self.routes,
+            self.clock,
+            SETTINGS,
+            self.meters,
+            self.deferred.append,
         )
 
     def dispatch(

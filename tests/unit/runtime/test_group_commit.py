@@ -12,6 +12,7 @@ from trypact_coordinator.core.transaction import BranchSpec, Kind, Spec
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.ports import Appended, Verdict, Write
 from trypact_coordinator.runtime.group_commit import GroupCommit
+from trypact_coordinator.runtime.meters import Meters
 
 
 class Counting(MemoryJournal):
@@ -49,9 +50,11 @@ async def fates(writer: GroupCommit, *records: Record) -> list[Any]:
     return await asyncio.gather(*futures)
 
 
-async def started(journal: Counting, records_max: int = 3, bytes_max: int = 100) -> GroupCommit:
+async def started(
+    journal: Counting, records_max: int = 3, bytes_max: int = 100, meters: Meters | None = None
+) -> GroupCommit:
     await journal.open("test")
-    writer = GroupCommit(journal, lambda at: None, records_max, bytes_max)
+    writer = GroupCommit(journal, lambda at: None, records_max, bytes_max, meters or Meters())
     writer.start()
     return writer
 
@@ -66,12 +69,13 @@ async def test_a_batch_is_bounded_by_records() -> None:
 
 async def test_a_batch_is_bounded_by_bytes_but_no_record_is_too_large() -> None:
     journal = Counting()
-    writer = await started(journal)
+    meters = Meters()
+    writer = await started(journal, meters=meters)
     sizes = [60, 40, 1, 500, 10]
     told = await fates(writer, *(record(f"x{s}", b"p" * s) for s in sizes))
     assert told == [Verdict.APPLIED] * 5
     assert journal.sizes == [2, 1, 1, 1]
-    assert (writer.batches, writer.records) == (4, 5)
+    assert (meters.batch_records.count, meters.batch_records.total) == (4, 5)
     await writer.close()
 
 
