@@ -12,7 +12,7 @@ import msgspec
 
 from trypact_coordinator.core.events import Answer
 from trypact_coordinator.core.outcome import Call, Record
-from trypact_coordinator.core.transaction import BranchSpec, Kind, State, Transaction
+from trypact_coordinator.core.transaction import Kind, State, Transaction
 
 # ---------------------------------------------------------------- time and identity
 
@@ -186,20 +186,13 @@ class Journal(Protocol):
 # ---------------------------------------------------------------- the transport
 
 
-class Addressed(msgspec.Struct, frozen=True, gc=False):
-    """A call with what the wire needs beside it."""
-
-    call: Call
-    branch: BranchSpec
-    endpoint: str
-    trace_parent: str = ""
-
-
 class Transport(Protocol):
     """Carries calls to participants."""
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
-        """Send one call; `done` is called exactly once, later, within the call's time-out.
+    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+        """Send one call to an endpoint.
+
+        `done` is called exactly once, later, within the call's time-out.
 
         Whatever goes wrong (no connection, a time-out, an unreadable answer) is Unknown. Never
         raises, never blocks and never calls `done` before it returns.

@@ -7,10 +7,11 @@ from typing import NoReturn
 
 from trypact_coordinator.core.errors import JournalUnavailable
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import Operation, Transaction
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.journal.row import check_batch
-from trypact_coordinator.ports import Addressed, Appended, Due, Verdict, Write
+from trypact_coordinator.ports import Appended, Due, Verdict, Write
 
 from tests.sim.oracle import Oracle
 from tests.sim.participants import Site
@@ -84,28 +85,28 @@ class Network:
         # Never answers what follows a decision, healed or not.
         self.poisoned = False
 
-    async def __call__(self, addressed: Addressed) -> Answer:
+    async def __call__(self, call: Call) -> Answer:
         faults = self.faults
         if faults.happens(faults.request_twice):
-            self._later(addressed)
+            self._later(call)
         if faults.happens(faults.request_lost):
             await faults.pause(self.late_us)
             return Unknown("connection reset")
         if faults.happens(faults.request_late):
-            self._later(addressed)
+            self._later(call)
             await faults.pause(self.late_us)
             return Unknown("connection reset")
         await faults.pause()
-        answer = self.arrive(addressed)
+        answer = self.arrive(call)
         await faults.pause()
         if faults.happens(faults.reply_lost):
             await faults.pause(self.late_us)
             return Unknown("connection reset")
         return answer
 
-    def arrive(self, addressed: Addressed) -> Answer:
+    def arrive(self, call: Call) -> Answer:
         """The request has arrived: what the participant makes of it."""
-        faults, call = self.faults, addressed.call
+        faults = self.faults
         if not self.site.up:
             return Unknown("connection refused")
         if self.poisoned and call.operation is not Operation.TRY:
@@ -117,22 +118,22 @@ class Network:
         after_decision = call.operation in (Operation.CONFIRM, Operation.CANCEL)
         if after_decision and faults.happens(faults.confirm_refused):
             return Refused("not today")
-        answer = self.site.handle(call, addressed.branch)
+        answer = self.site.handle(call, call.branch)
         if type(answer) is Pending:
-            self._spawn(self._complete(addressed))
+            self._spawn(self._complete(call))
         return answer
 
-    def _later(self, addressed: Addressed) -> None:
+    def _later(self, call: Call) -> None:
         async def straggle() -> None:
             await self.faults.pause(self.late_us)
-            self.arrive(addressed)
+            self.arrive(call)
 
         self._spawn(straggle())
 
-    async def _complete(self, addressed: Addressed) -> None:
+    async def _complete(self, call: Call) -> None:
         await self.faults.pause(400_000)
-        key = (addressed.call.xid, addressed.call.branch_id)
-        answer = self.site.complete(key, addressed.branch.kind)
+        key = (call.xid, call.branch_id)
+        answer = self.site.complete(key, call.branch.kind)
         if isinstance(answer, Ok | Refused) and not self.faults.happens(0.3):
             await self.report(*key, answer)
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from trypact_coordinator.core.errors import JournalError
 from trypact_coordinator.core.events import Answer
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import Policy
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.settings import RuntimeSettings
@@ -139,18 +139,17 @@ class MortalTransport(LoopbackTransport):
         super().__init__(networks)
         self.process = process
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
         if not self.process.alive:
             return
-        call = addressed.call
         what = f"{call.operation.name} {call.xid}/{call.branch_id} #{call.attempt}"
         name = self.process.name
-        self.process.note(f"{name}: sends {what} to {addressed.endpoint}")
+        self.process.note(f"{name}: sends {what} to {endpoint}")
 
         def heard(answer: Answer) -> None:
             if self.process.alive:
                 self.process.note(f"{name}: hears of {what}: {answer}")
                 done(answer)
 
-        super().send(addressed, heard)
+        super().send(call, endpoint, heard)
         self.process.sent(self.process)

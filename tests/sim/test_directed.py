@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 from trypact_coordinator.core.admission import fingerprint
 from trypact_coordinator.core.events import Answer, Ok, Pending
-from trypact_coordinator.core.outcome import Reply
+from trypact_coordinator.core.outcome import Call, Reply
 from trypact_coordinator.core.transaction import (
     BranchSpec,
     BranchState,
@@ -17,7 +17,7 @@ from trypact_coordinator.core.transaction import (
     State,
 )
 from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
-from trypact_coordinator.ports import Addressed, Instance
+from trypact_coordinator.ports import Instance
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.transport.loopback import LoopbackTransport
@@ -43,8 +43,8 @@ class Stage:
             SETTINGS,
         )
 
-    async def serve(self, addressed: Addressed) -> Answer:
-        key = (addressed.call.operation, addressed.branch.id)
+    async def serve(self, call: Call) -> Answer:
+        key = (call.operation, call.branch_id)
         self.heard.append(key)
         return self.answers.get(key, Ok(b"done"))
 

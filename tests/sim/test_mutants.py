@@ -274,9 +274,9 @@ def test_a_participant_delivers_twice(monkeypatch: pytest.MonkeyPatch):
 def test_a_participant_makes_money(monkeypatch: pytest.MonkeyPatch):
     arrive = Network.arrive
 
-    def leaks(self: Network, addressed: Any) -> Answer:
-        answer = arrive(self, addressed)
-        if addressed.call.operation is step.Operation.CANCEL and self.site.up:
+    def leaks(self: Network, call: Any) -> Answer:
+        answer = arrive(self, call)
+        if call.operation is step.Operation.CANCEL and self.site.up:
             self.site.account.available += 1
         return answer
 
@@ -306,9 +306,9 @@ def test_the_sweeper_forgets_timers(monkeypatch: pytest.MonkeyPatch):
 def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
     send = Dispatcher._send
 
-    def leaks(self: Dispatcher, lane: Any, errand: Any, *rest: Any) -> None:
-        send(self, lane, errand, *rest)
-        if errand.call.operation is step.Operation.CANCEL:
+    def leaks(self: Dispatcher, lane: Any, call: Any, take: Any) -> None:
+        send(self, lane, call, take)
+        if call.operation is step.Operation.CANCEL:
             lane.in_flight += 1
 
     monkeypatch.setattr(Dispatcher, "_send", leaks)
@@ -319,7 +319,7 @@ def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
     def pump(self: Dispatcher, lane: Any) -> None:
         for queue in (lane.decided, lane.new):
             while queue:
-                self._send(lane, queue.popleft())
+                self._send(lane, *queue.popleft())
 
     monkeypatch.setattr(Dispatcher, "_pump", pump)
     caught("I8: .* calls in flight")

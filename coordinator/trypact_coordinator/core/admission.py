@@ -7,15 +7,19 @@ action exist is the registry's question, not this module's.
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.errors import InvalidArgument, LimitExceeded
 from trypact_coordinator.core.order import find_circle
 from trypact_coordinator.core.transaction import BranchSpec, On, Spec
 
-_VISIBLE = re.compile(r"[!-~]+")
 _ACTION = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _PARTICIPANT = re.compile(r"[a-z][a-z0-9_]*")
+_ON_CONFIRM = On.CONFIRM
+_encode = msgspec.msgpack.Encoder().encode
 _VISIBLE_ALLOWED = "visible ASCII characters (no spaces, no line breaks)"
 
 
@@ -28,13 +32,15 @@ def check_size(field: str, value: str | bytes, most: int, what: str = "bytes") -
 
 def check_id(field: str, value: str, most: int) -> None:
     """Check an identifier: present, visible ASCII, at most that many bytes."""
+    visible = value.isascii() and value.isprintable() and " " not in value
+    if visible and 0 < len(value) <= most:
+        return
     if not value:
         raise InvalidArgument(field, "is missing", f"1 to {most} {_VISIBLE_ALLOWED}")
     check_size(field, value, most)
-    if not _VISIBLE.fullmatch(value):
-        raise InvalidArgument(
-            field, "has a character outside visible ASCII", f"1 to {most} {_VISIBLE_ALLOWED}"
-        )
+    raise InvalidArgument(
+        field, "has a character outside visible ASCII", f"1 to {most} {_VISIBLE_ALLOWED}"
+    )
 
 
 def check_xid(xid: str) -> None:
@@ -47,11 +53,6 @@ def check_participant(name: str) -> None:
     check_size("participant", name, limits.ACTION_HALF_BYTES_MAX)
     if not _PARTICIPANT.fullmatch(name):
         raise InvalidArgument("participant", f"{name!r} is no name", "a lower-case word")
-
-
-def check_text(field: str, value: str, most: int) -> None:
-    """Check free text: at most that many bytes."""
-    check_size(field, value, most)
 
 
 def check_spec(spec: Spec) -> None:
@@ -89,21 +90,23 @@ def check_branches(new: Sequence[BranchSpec], known: Sequence[BranchSpec] = ()) 
             "branches", f"would be {len(new) + len(known)}", f"at most {limits.BRANCHES_MAX}"
         )
     by_id = {spec.id: spec for spec in known}
-    for index, spec in enumerate(new):
-        where = f"branches[{index}]"
-        check_id(f"{where}.id", spec.id, limits.BRANCH_ID_BYTES_MAX)
-        if spec.id in by_id:
-            raise InvalidArgument(f"{where}.id", f"{spec.id!r} names another branch already")
-        by_id[spec.id] = spec
-        _check_branch(where, spec)
+    total = sum(len(spec.payload) for spec in known)
     ordered = False
     for index, spec in enumerate(new):
-        if spec.after:
-            ordered = True
+        try:
+            _check_branch(spec)
+            if spec.id in by_id:
+                raise InvalidArgument("id", f"{spec.id!r} names another branch already")
+        except InvalidArgument as error:
+            raise error.within(f"branches[{index}]") from None
+        by_id[spec.id] = spec
+        total += len(spec.payload)
+        ordered = ordered or bool(spec.after)
+    if ordered:
+        for index, spec in enumerate(new):
             _check_after(f"branches[{index}].after", spec, by_id)
-    if ordered and (circle := find_circle(by_id.values())):
-        raise InvalidArgument("branches.after", f"goes in a circle: {' -> '.join(circle)}")
-    total = sum(len(spec.payload) for spec in by_id.values())
+        if circle := find_circle(by_id.values()):
+            raise InvalidArgument("branches.after", f"goes in a circle: {' -> '.join(circle)}")
     if total > limits.TRANSACTION_BYTES_MAX:
         raise LimitExceeded(
             "branches.payload",
@@ -112,24 +115,33 @@ def check_branches(new: Sequence[BranchSpec], known: Sequence[BranchSpec] = ()) 
         )
 
 
-def _check_branch(where: str, spec: BranchSpec) -> None:
-    check_size(f"{where}.action", spec.action, 2 * limits.ACTION_HALF_BYTES_MAX + 1)
-    if not _ACTION.fullmatch(spec.action):
+def _check_branch(spec: BranchSpec) -> None:
+    check_id("id", spec.id, limits.BRANCH_ID_BYTES_MAX)
+    _check_action(spec.action)
+    check_size("payload", spec.payload, limits.PAYLOAD_BYTES_MAX)
+    if spec.delay_ms or spec.on is not _ON_CONFIRM:
+        _check_delivery(spec)
+
+
+@lru_cache(4096)
+def _check_action(action: str) -> None:
+    """Check an action; there are few, and each is named by every transaction."""
+    check_size("action", action, 2 * limits.ACTION_HALF_BYTES_MAX + 1)
+    if not _ACTION.fullmatch(action):
         raise InvalidArgument(
-            f"{where}.action",
-            f"{spec.action!r} is no action",
+            "action",
+            f"{action!r} is no action",
             "participant.verb in lower case, such as inventory.reserve",
         )
-    check_size(f"{where}.payload", spec.payload, limits.PAYLOAD_BYTES_MAX)
+
+
+def _check_delivery(spec: BranchSpec) -> None:
+    """Check what only a message or a notice may ask for."""
     if not spec.is_delivery:
-        if spec.on is not On.CONFIRM:
-            raise InvalidArgument(f"{where}.on", "is for messages and notices only")
-        if spec.delay_ms:
-            raise InvalidArgument(f"{where}.delay_ms", "is for messages and notices only")
+        field = "on" if spec.on is not _ON_CONFIRM else "delay_ms"
+        raise InvalidArgument(field, "is for messages and notices only")
     if not 0 <= spec.delay_ms <= limits.DELAY_MS_MAX:
-        raise InvalidArgument(
-            f"{where}.delay_ms", f"is {spec.delay_ms}", f"0 to {limits.DELAY_MS_MAX}"
-        )
+        raise InvalidArgument("delay_ms", f"is {spec.delay_ms}", f"0 to {limits.DELAY_MS_MAX}")
 
 
 def _check_after(field: str, spec: BranchSpec, by_id: dict[str, BranchSpec]) -> None:
@@ -148,25 +160,10 @@ def _check_after(field: str, spec: BranchSpec, by_id: dict[str, BranchSpec]) -> 
 
 
 def fingerprint(name: str, timeout_ms: int, branches: Sequence[BranchSpec]) -> bytes:
-    """Return the identity of a transaction's content: 16 bytes of BLAKE2b.
+    """Return the identity of a transaction's content: 16 bytes of BLAKE2b over its msgpack.
 
-    Covers name, timeout and every field of every branch, each with its length before it, so that
-    no two contents share an encoding. Labels and trace context are not part of it.
+    Covers name, timeout and every field of every branch, in an encoding that no two contents
+    share. Labels and trace context are not part of it.
     """
-    digest = hashlib.blake2b(digest_size=16)
-
-    def add(part: bytes) -> None:
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-
-    add(name.encode())
-    add(timeout_ms.to_bytes(8, "big", signed=True))
-    for spec in branches:
-        add(spec.id.encode())
-        add(bytes((spec.kind.value, spec.on.value, len(spec.after) & 0xFF)))
-        add(spec.action.encode())
-        for named in spec.after:
-            add(named.encode())
-        add(spec.delay_ms.to_bytes(8, "big", signed=True))
-        add(spec.payload)
-    return digest.digest()
+    content = [(b.id, b.kind, b.action, b.payload, b.after, b.on, b.delay_ms) for b in branches]
+    return hashlib.blake2b(_encode((name, timeout_ms, content)), digest_size=16).digest()

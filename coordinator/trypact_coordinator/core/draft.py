@@ -40,6 +40,13 @@ from trypact_coordinator.core.transaction import (
 )
 from trypact_coordinator.text import shorten
 
+# Members by names of their own: looking one up on its class costs more than building a branch.
+_TRYING, _TRIED, _REFUSED = BranchState.TRYING, BranchState.TRIED, BranchState.REFUSED
+_UNDECIDED, _CONFIRM, _CANCEL = Decision.UNDECIDED, Decision.CONFIRM, Decision.CANCEL
+_SAGA = Kind.SAGA
+_TRY_IT, _CANCEL_IT, _DELIVER_IT = Operation.TRY, Operation.CANCEL, Operation.DELIVER
+_IS_TRYING = State.TRYING
+
 
 class Draft:
     """One step's working copy of a transaction."""
@@ -50,7 +57,6 @@ class Draft:
         "_wants_record",
         "branches",
         "calls",
-        "changed",
         "entries",
         "now",
         "policy",
@@ -63,7 +69,6 @@ class Draft:
         self.now = now
         self.policy = policy
         self.branches = list(tx.branches)
-        self.changed: dict[str, Any] = {}
         self.entries: list[Entry] = []
         self.calls: list[Call] = []
         self.replies: list[Reply] = []
@@ -140,7 +145,7 @@ class Draft:
         Results of Try ride on the decision and those of Confirm and Cancel on the finish; what is
         delivered after the finish has only itself.
         """
-        if operation is Operation.TRY:
+        if operation is _TRY_IT:
             self.replies.append(Reply.BRANCH)
         elif self.tx.settled and not any(b.in_flight for b in self.branches):
             self.lazily()
@@ -151,11 +156,11 @@ class Draft:
 
     def all_tried(self) -> bool:
         """Whether every tcc and saga branch is TRIED."""
-        return all(b.state is BranchState.TRIED for b in self.branches if not b.spec.is_delivery)
+        return all(b.state is _TRIED for b in self.branches if not b.spec.is_delivery)
 
     def decide(self, decision: Decision, reason: str = "", refused_branch_id: str = "") -> None:
         """Make the decision; settle whatever it leaves nothing to do for."""
-        confirm = decision is Decision.CONFIRM
+        confirm = decision is _CONFIRM
         trigger = Trigger.DECIDE_CONFIRM if confirm else Trigger.DECIDE_CANCEL
         invariant(not confirm or self.all_tried(), "Confirm was decided before every Try was OK")
         self.change(
@@ -186,7 +191,7 @@ class Draft:
         """Do all that is allowed now, and return what it asks of the shell."""
         if self.tx.frozen:
             return self._outcome(wake_at=None)
-        if self.tx.state is State.TRYING:
+        if self.tx.state is _IS_TRYING:
             self._decide_if_due()
         wake_at = self._call_what_is_ready()
         if self.tx.decided and not self.tx.settled:
@@ -196,15 +201,16 @@ class Draft:
     def _decide_if_due(self) -> None:
         all_tried = True
         for branch in self.branches:
-            if branch.state is BranchState.REFUSED:
-                self.decide(Decision.CANCEL, branch.reason, branch.spec.id)
+            state = branch.state
+            if state is _REFUSED:
+                self.decide(_CANCEL, branch.reason, branch.spec.id)
                 return
-            if branch.state is not BranchState.TRIED and not branch.spec.is_delivery:
+            if state is not _TRIED and not branch.spec.is_delivery:
                 all_tried = False
         if all_tried and self.tx.auto_commit:
-            self.decide(Decision.CONFIRM)
+            self.decide(_CONFIRM)
         elif self.now >= self.tx.deadline_at:
-            self.decide(Decision.CANCEL, self._why_late())
+            self.decide(_CANCEL, self._why_late())
 
     def _why_late(self) -> str:
         """Say what kept an undecided transaction until its deadline."""
@@ -216,22 +222,28 @@ class Draft:
 
     def _call_what_is_ready(self) -> int | None:
         """Send every call that is ready and due; return when time alone allows the next."""
-        decision = self.tx.decision
-        wake_at = self.tx.deadline_at if decision is Decision.UNDECIDED else None
+        decision, now = self.tx.decision, self.now
+        wake_at = self.tx.deadline_at if decision is _UNDECIDED else None
         if self.tx.paused:
             return wake_at
-        saga_order = compensated_first(self.branches) if decision is Decision.CANCEL else {}
-        states = {b.spec.id: b.state for b in self.branches}
+        saga_order = compensated_first(self.branches) if decision is _CANCEL else {}
+        states: dict[str, BranchState] | None = None
         for index, branch in enumerate(self.branches):
-            if branch.state in SETTLED or branch.in_flight:
+            if branch.in_flight or branch.state in SETTLED:
                 continue
-            operation = wanted(branch.spec.kind, decision, branch.state)
-            if operation is None or not _in_order(branch, operation, states, saga_order):
+            spec = branch.spec
+            operation = wanted(spec.kind, decision, branch.state)
+            if operation is None:
                 continue
+            if spec.after or saga_order:
+                # As they were before this turn's calls, which put nothing in order.
+                states = states or {b.spec.id: b.state for b in self.branches}
+                if not _in_order(spec, operation, states, saga_order):
+                    continue
             allowed_at = branch.due_at
-            if operation is Operation.CANCEL and branch.state is BranchState.TRYING:
+            if operation is _CANCEL_IT and branch.state is _TRYING:
                 allowed_at = max(allowed_at, branch.quiet_at)
-            if allowed_at <= self.now:
+            if allowed_at <= now:
                 self._call(index, branch, operation, decision)
             elif wake_at is None or allowed_at < wake_at:
                 wake_at = allowed_at
@@ -240,25 +252,30 @@ class Draft:
     def _call(self, index: int, branch: Branch, operation: Operation, decision: Decision) -> None:
         state = next_branch_state(branch.state, SEND[operation])
         # The count is of one operation, so it starts again with the next one.
-        attempt = branch.attempt + 1 if state is branch.state else 1
-        answer_due_at = self.now + self.policy.call_timeout_ms * MILLISECOND
+        again = state is branch.state
+        attempt = branch.attempt + 1 if again else 1
+        timeout_ms = self.policy.call_timeout_ms
+        answer_due_at = self.now + timeout_ms * MILLISECOND
         self.branches[index] = replace(
             branch,
             state=state,
             attempt=attempt,
             in_flight=True,
             due_at=answer_due_at,
-            stuck=branch.stuck and state is branch.state,
+            stuck=branch.stuck and again,
         )
+        spec = self.tx.spec
+        not_after = answer_due_at if operation is _TRY_IT else 0
         self.calls.append(
             Call(
-                xid=self.tx.xid,
-                branch_id=branch.spec.id,
-                operation=operation,
-                attempt=attempt,
-                decision=decision,
-                timeout_ms=self.policy.call_timeout_ms,
-                not_after=answer_due_at if operation is Operation.TRY else 0,
+                spec.xid,
+                branch.spec,
+                operation,
+                attempt,
+                decision,
+                timeout_ms,
+                not_after,
+                spec.trace_parent,
             )
         )
 
@@ -275,30 +292,30 @@ class Draft:
     # ------------------------------------------------------------ what the shell is told
 
     def _outcome(self, wake_at: int | None) -> Outcome:
-        fields: dict[str, Any] = {"branches": tuple(self.branches)}
+        tx = self.tx
+        timeline = tx.timeline
         if self.entries:
-            fields["timeline"] = _bounded(self.tx.timeline + tuple(self.entries))
+            timeline = _bounded((*timeline, *self.entries))
+        branches = tuple(self.branches)
         record = None
         if self._wants_record:
-            fields["version"] = self.tx.version + 1
-            fields["due_at"] = self._due_at(wake_at)
-            tx = replace(self.tx, **fields)
-            record = Record(transaction=tx, forced=self._forced, admits=self._admits)
+            tx = replace(
+                tx,
+                branches=branches,
+                timeline=timeline,
+                version=tx.version + 1,
+                due_at=self._due_at(wake_at),
+            )
+            record = Record(tx, self._forced, self._admits)
         else:
-            tx = replace(self.tx, **fields)
-        return Outcome(
-            transaction=tx,
-            record=record,
-            calls=tuple(self.calls),
-            replies=tuple(self.replies),
-            wake_at=wake_at,
-        )
+            tx = replace(tx, branches=branches, timeline=timeline)
+        return Outcome(tx, record, tuple(self.calls), tuple(self.replies), wake_at)
 
     def _due_at(self, wake_at: int | None) -> int | None:
         """Return when the sweeper must look at it; see `Transaction.due_at`."""
         if self.tx.frozen:
             return PARKED
-        if any(branch.in_flight for branch in self.branches):
+        if self.calls or any(branch.in_flight for branch in self.branches):
             return IN_FLIGHT
         if wake_at is not None:
             return wake_at
@@ -308,18 +325,17 @@ class Draft:
 
 
 def _in_order(
-    branch: Branch,
+    spec: BranchSpec,
     operation: Operation,
     states: dict[str, BranchState],
     saga_order: dict[str, set[str]],
 ) -> bool:
     """Whether everything that comes before this operation of this branch is done."""
-    spec = branch.spec
-    if operation is Operation.TRY:
-        return not spec.after or all(states[id_] is BranchState.TRIED for id_ in spec.after)
-    if operation is Operation.DELIVER:
-        return not spec.after or all(states[id_] in SETTLED for id_ in spec.after)
-    if operation is Operation.CANCEL and spec.kind is Kind.SAGA:
+    if operation is _TRY_IT:
+        return all(states[id_] is _TRIED for id_ in spec.after)
+    if operation is _DELIVER_IT:
+        return all(states[id_] in SETTLED for id_ in spec.after)
+    if operation is _CANCEL_IT and spec.kind is _SAGA:
         return all(states[id_] in SETTLED for id_ in saga_order.get(spec.id, ()))
     return True
 

@@ -33,7 +33,7 @@
 The docstring of a class is its default message; the first sentence says what, the rest what to do.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class CoordinatorError(Exception):
@@ -65,6 +65,10 @@ class InvalidArgument(CallerError):
         self.why = why
         self.allowed = allowed
         super().__init__(f"{field}: {why}" + (f"; allowed: {allowed}" if allowed else ""))
+
+    def within(self, where: str) -> Self:
+        """Return the same error, of a field of what stands at `where`."""
+        return type(self)(f"{where}.{self.field}", self.why, self.allowed)
 
 
 class LimitExceeded(InvalidArgument):

@@ -152,14 +152,22 @@ def move_without_call(
     kind: Kind, on: On, decision: Decision, state: BranchState
 ) -> BranchTrigger | None:
     """Return the trigger that settles a branch at the decision with no call, if there is one."""
-    operations = OPERATIONS[kind]
-    if state is BranchState.REGISTERED:
-        if operations.before is None:
-            return None if decision in _DELIVERED_AFTER[on] else BranchTrigger.DISMISS
-        return BranchTrigger.RELEASE if decision is Decision.CANCEL else None
-    if state is BranchState.TRIED and decision is Decision.CONFIRM:
-        return BranchTrigger.KEEP if operations.on_confirm is None else None
-    return None
+    return _SETTLING.get((kind, on, decision, state))
+
+
+def _settling_table() -> dict[tuple[Kind, On, Decision, BranchState], BranchTrigger]:
+    table: dict[tuple[Kind, On, Decision, BranchState], BranchTrigger] = {}
+    for kind, operations in OPERATIONS.items():
+        for on, delivered in _DELIVERED_AFTER.items():
+            for decision in (Decision.CONFIRM, Decision.CANCEL):
+                key = (kind, on, decision)
+                if operations.before is None and decision not in delivered:
+                    table[*key, BranchState.REGISTERED] = BranchTrigger.DISMISS
+                if operations.before is not None and decision is Decision.CANCEL:
+                    table[*key, BranchState.REGISTERED] = BranchTrigger.RELEASE
+                if operations.on_confirm is None and decision is Decision.CONFIRM:
+                    table[*key, BranchState.TRIED] = BranchTrigger.KEEP
+    return table
 
 
 def wanted(kind: Kind, decision: Decision, state: BranchState) -> Operation | None:
@@ -184,4 +192,5 @@ def _wanted_table() -> dict[tuple[Kind, Decision, BranchState], Operation]:
     return table
 
 
+_SETTLING = _settling_table()
 _WANTED = _wanted_table()

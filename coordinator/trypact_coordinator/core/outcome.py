@@ -4,7 +4,7 @@ from enum import Enum
 
 import msgspec
 
-from trypact_coordinator.core.transaction import Decision, Operation, Transaction
+from trypact_coordinator.core.transaction import BranchSpec, Decision, Operation, Transaction
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -31,7 +31,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """One operation to send to a participant."""
 
     xid: str
-    branch_id: str
+    branch: BranchSpec
     operation: Operation
     attempt: int
     # Which decision a Deliver follows.
@@ -40,6 +40,13 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     timeout_ms: int
     # For Try: the instant after which the participant must refuse it unrun. 0 otherwise.
     not_after: int
+    # The W3C traceparent of whoever began the transaction.
+    trace_parent: str = ""
+
+    @property
+    def branch_id(self) -> str:
+        """The branch's id."""
+        return self.branch.id
 
 
 class Reply(Enum):

@@ -153,69 +153,47 @@ def step_together(
 
 def _answered(draft: Draft, event: Answered) -> None:
     index, branch = draft.find(event.branch_id)
-    if OPERATION_OF.get(branch.state) is not event.operation:
+    operation, answer = event.operation, event.answer
+    if OPERATION_OF.get(branch.state) is not operation:
         return  # a straggler: the branch has moved on
-    definite = isinstance(event.answer, Ok | Refused)
+    kind = type(answer)
     current = branch.in_flight and event.attempt == branch.attempt
-    if not current and not definite:
+    if not current and kind is not Ok and kind is not Refused:
         return  # another call is under way, or will be, and will tell
-    _take_answer(draft, index, branch, event.operation, event.answer)
+    _ANSWERS[kind](draft, index, branch, operation, answer)
 
 
 def _reported(draft: Draft, event: Reported) -> None:
     index, branch = draft.find(event.branch_id)
     if OPERATION_OF.get(branch.state) is event.operation:
-        _take_answer(draft, index, branch, event.operation, event.answer)
+        _ANSWERS[type(event.answer)](draft, index, branch, event.operation, event.answer)
 
 
-def _take_answer(
-    draft: Draft,
-    index: int,
-    branch: Branch,
-    operation: Operation,
-    answer: Ok | Refused | Retry | Pending | Unknown,
-) -> None:
-    name = operation.name.lower()
-    branch_id = branch.spec.id
-    match answer:
-        case Ok(result):
-            kept = result if operation in _WITH_RESULT else branch.result
-            draft.move(
-                index,
-                BranchTrigger.OK,
-                in_flight=False,
-                due_at=0,
-                result=kept,
-                reason="",
-                stuck=False,
-            )
-            draft.note(f"{name} ok", branch_id)
-            draft.progressed(operation)
-        case Refused(reason):
-            draft.note(f"{name} refused", branch_id, reason)
-            _take_refusal(draft, index, branch, operation, reason)
-        case Retry(after_ms, reason):
-            draft.note(f"{name} retry", branch_id, reason or f"asked to wait {after_ms} ms")
-            wait_us = min(after_ms, RETRY_AFTER_MS_MAX) * MILLISECOND
-            _ask_again(draft, index, branch, operation, reason, wait_us=wait_us)
-        case Pending():
-            draft.note(f"{name} pending", branch_id)
-            poll_us = draft.policy.pending_poll_ms * MILLISECOND
-            _ask_again(draft, index, branch, operation, "pending", wait_us=poll_us, failed=False)
-        case Unknown(error):
-            draft.note(f"{name} unknown", branch_id, error)
-            # The answer's own due time is the last instant at which the call can be running.
-            quiet_at = branch.due_at if operation is Operation.TRY else 0
-            _ask_again(draft, index, branch, operation, error, quiet_at=quiet_at)
-
-
+# What the timeline says about an answer: words made once.
+_OK_SAID = {operation: f"{operation.name.lower()} ok" for operation in Operation}
 # Operations whose result the initiator gets to see.
 _WITH_RESULT = frozenset({Operation.TRY, Operation.DELIVER})
 
 
-def _take_refusal(
-    draft: Draft, index: int, branch: Branch, operation: Operation, reason: str
+def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Ok) -> None:
+    draft.move(
+        index,
+        BranchTrigger.OK,
+        in_flight=False,
+        due_at=0,
+        result=answer.result if operation in _WITH_RESULT else branch.result,
+        reason="",
+        stuck=False,
+    )
+    draft.note(_OK_SAID[operation], branch.spec.id)
+    draft.progressed(operation)
+
+
+def _refused(
+    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Refused
 ) -> None:
+    reason = answer.reason
+    draft.note(f"{operation.name.lower()} refused", branch.spec.id, reason)
     if operation is Operation.TRY:
         draft.move(index, BranchTrigger.REFUSED, in_flight=False, reason=reason)
     elif branch.spec.kind is Kind.NOTICE:
@@ -225,6 +203,40 @@ def _take_refusal(
         wait_us = slow_retry_us(draft.policy, draft.key(branch), branch.attempt)
         draft.replace(index, in_flight=False, due_at=draft.now + wait_us, reason=reason, stuck=True)
         draft.lazily()
+
+
+def _retry(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Retry) -> None:
+    reason = answer.reason
+    said = reason or f"asked to wait {answer.after_ms} ms"
+    draft.note(f"{operation.name.lower()} retry", branch.spec.id, said)
+    wait_us = min(answer.after_ms, RETRY_AFTER_MS_MAX) * MILLISECOND
+    _ask_again(draft, index, branch, operation, reason, wait_us=wait_us)
+
+
+def _pending(
+    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Pending
+) -> None:
+    draft.note(f"{operation.name.lower()} pending", branch.spec.id)
+    poll_us = draft.policy.pending_poll_ms * MILLISECOND
+    _ask_again(draft, index, branch, operation, "pending", wait_us=poll_us, failed=False)
+
+
+def _unknown(
+    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Unknown
+) -> None:
+    draft.note(f"{operation.name.lower()} unknown", branch.spec.id, answer.error)
+    # The answer's own due time is the last instant at which the call can be running.
+    quiet_at = branch.due_at if operation is Operation.TRY else 0
+    _ask_again(draft, index, branch, operation, answer.error, quiet_at=quiet_at)
+
+
+_ANSWERS: dict[type[Any], Callable[[Draft, int, Branch, Operation, Any], None]] = {
+    Ok: _ok,
+    Refused: _refused,
+    Retry: _retry,
+    Pending: _pending,
+    Unknown: _unknown,
+}
 
 
 def _ask_again(

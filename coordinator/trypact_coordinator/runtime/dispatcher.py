@@ -7,15 +7,17 @@ never keeps decided work from finishing.
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from trypact_coordinator.core.events import Answer, Answered, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import MILLISECOND
-from trypact_coordinator.core.transaction import BranchSpec, Operation
-from trypact_coordinator.ports import Addressed, Clock, Transport
+from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.ports import Clock, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
 from trypact_coordinator.runtime.meters import Attempts, Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
@@ -29,18 +31,10 @@ class Routes(Protocol):
         ...
 
 
-class Errand(msgspec.Struct, frozen=True, gc=False):
-    """A call, what it is about, and where its answer goes."""
+_TRY = Operation.TRY
 
-    call: Call
-    branch: BranchSpec
-    trace_parent: str
-    done: Callable[[str, Answered], None]
-
-    def answer(self, answer: Answer) -> None:
-        """Hand the answer to whoever sent the call."""
-        call = self.call
-        self.done(call.xid, Answered(call.branch_id, call.operation, call.attempt, answer))
+# Takes the answer of a call, with the xid it is about.
+Taker = Callable[[str, Answered], None]
 
 
 class LaneView(msgspec.Struct, frozen=True, gc=False):
@@ -54,14 +48,15 @@ class LaneView(msgspec.Struct, frozen=True, gc=False):
 class Lane:
     """The calls of one participant: those in flight, and two queues for those that wait."""
 
-    def __init__(self, settings: RuntimeSettings, attempts: Attempts) -> None:
+    def __init__(self, name: str, settings: RuntimeSettings, attempts: Attempts) -> None:
+        self.name = name
         self.attempts = attempts
         self.in_flight = 0
         # What its latest unknown answer said, for those who are told that the breaker is open.
         self.last_error = ""
         # What follows a decision goes before what is new.
-        self.decided: deque[Errand] = deque()
-        self.new: deque[Errand] = deque()
+        self.decided: deque[tuple[Call, Taker]] = deque()
+        self.new: deque[tuple[Call, Taker]] = deque()
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_ms * MILLISECOND)
 
     @property
@@ -99,15 +94,15 @@ class Dispatcher:
         self._defer = defer
         self._lanes: dict[str, Lane] = {}
 
-    def dispatch(self, errand: Errand) -> None:
-        """Send a call, now or when its lane has room."""
-        lane = self._lane(errand.branch.participant)
+    def dispatch(self, call: Call, take: Taker) -> None:
+        """Send a call, now or when its lane has room; `take` gets its answer."""
+        lane = self._lane(call.branch.participant)
         # Bounded each by itself: no flood of what is new turns away what follows a decision.
-        queue = lane.new if errand.call.operation is Operation.TRY else lane.decided
+        queue = lane.new if call.operation is _TRY else lane.decided
         if len(queue) >= self._settings.lane_queue_max:
-            self._decline(lane, errand, "too many calls wait for this participant")
+            self._decline(lane, call, take, "too many calls wait for this participant")
             return
-        queue.append(errand)
+        queue.append((call, take))
         self._pump(lane)
 
     def view(self, participant: str) -> LaneView:
@@ -119,53 +114,54 @@ class Dispatcher:
         lane = self._lanes.get(participant)
         if lane is None:
             attempts = self._meters.attempts_of(participant)
-            lane = self._lanes[participant] = Lane(self._settings, attempts)
+            lane = self._lanes[participant] = Lane(participant, self._settings, attempts)
         return lane
 
     def _pump(self, lane: Lane) -> None:
         calls_max = self._settings.lane_calls_max
         while lane.decided and lane.in_flight < calls_max:
-            self._send(lane, lane.decided.popleft())
+            self._send(lane, *lane.decided.popleft())
         while lane.new and lane.in_flight < calls_max - self._settings.lane_reserved:
-            errand = lane.new.popleft()
+            call, take = lane.new.popleft()
             now = self._clock.now()
-            if now >= errand.call.not_after:
+            left_us = call.not_after - now
+            if left_us <= 0:
                 why = "the call waited longer than its time-out for its turn"
-                self._decline(lane, errand, why)
+                self._decline(lane, call, take, why)
                 continue
             wait_us = lane.breaker.retry_in_us(now)
             if wait_us:
                 text = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(lane, errand, text, wait_us // MILLISECOND + 1)
+                self._decline(lane, call, take, text, wait_us // MILLISECOND + 1)
                 continue
-            left_ms = (errand.call.not_after - now) // MILLISECOND
-            self._send(lane, errand, max(1, min(left_ms, errand.call.timeout_ms)))
+            left_ms = left_us // MILLISECOND or 1
+            if left_ms < call.timeout_ms:
+                call = replace(call, timeout_ms=left_ms)
+            self._send(lane, call, take)
 
-    def _send(self, lane: Lane, errand: Errand, timeout_ms: int = 0) -> None:
-        endpoint = self._routes.endpoint(errand.branch.participant)
+    def _send(self, lane: Lane, call: Call, take: Taker) -> None:
+        endpoint = self._routes.endpoint(lane.name)
         if endpoint is None:
-            self._decline(lane, errand, "no instance of the participant is registered")
+            self._decline(lane, call, take, "no instance of the participant is registered")
             return
-        call = errand.call
-        if timeout_ms and timeout_ms != call.timeout_ms:
-            call = msgspec.structs.replace(call, timeout_ms=timeout_ms)
         lane.in_flight += 1
+        self._transport.send(call, endpoint, partial(self._done, lane, call, take))
 
-        def done(answer: Answer) -> None:
-            lane.in_flight -= 1
-            lane.attempts[call.operation, type(answer)] += 1
-            if type(answer) is Unknown:
-                lane.breaker.failed(self._clock.now())
-                lane.last_error = answer.error
-            else:
-                lane.breaker.succeeded()
-            errand.answer(answer)
-            if lane.decided or lane.new:
-                self._pump(lane)
+    def _done(self, lane: Lane, call: Call, take: Taker, answer: Answer) -> None:
+        """Take the answer of a call that was sent."""
+        lane.in_flight -= 1
+        lane.attempts[call.operation, type(answer)] += 1
+        if type(answer) is Unknown:
+            lane.breaker.failed(self._clock.now())
+            lane.last_error = answer.error
+        else:
+            lane.breaker.succeeded()
+        take(call.xid, Answered(call.branch.id, call.operation, call.attempt, answer))
+        if lane.decided or lane.new:
+            self._pump(lane)
 
-        self._transport.send(Addressed(call, errand.branch, endpoint, errand.trace_parent), done)
-
-    def _decline(self, lane: Lane, errand: Errand, why: str, after_ms: int = 0) -> None:
+    def _decline(self, lane: Lane, call: Call, take: Taker, why: str, after_ms: int = 0) -> None:
         """Answer a call that was never sent, in a later turn as the contract of `done` asks."""
-        lane.attempts[errand.call.operation, None] += 1
-        self._defer(lambda: errand.answer(Retry(after_ms, why)))
+        lane.attempts[call.operation, None] += 1
+        declined = Answered(call.branch.id, call.operation, call.attempt, Retry(after_ms, why))
+        self._defer(partial(take, call.xid, declined))

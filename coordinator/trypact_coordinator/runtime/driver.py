@@ -29,7 +29,7 @@ from trypact_coordinator.core.policy import MILLISECOND, SECOND, Policy
 from trypact_coordinator.core.step import freeze, step_together
 from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.ports import Clock, Journal, Verdict
-from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
+from trypact_coordinator.runtime.dispatcher import Dispatcher
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.meters import Meters
 
@@ -321,12 +321,8 @@ class Driver:
     ) -> None:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
-        if outcome.calls:
-            trace_parent = tx.spec.trace_parent
-            specs = {branch.spec.id: branch.spec for branch in tx.branches}
-            for call in outcome.calls:
-                errand = Errand(call, specs[call.branch_id], trace_parent, self._answered)
-                self._dispatcher.dispatch(errand)
+        for call in outcome.calls:
+            self._dispatcher.dispatch(call, self._answered)
         if asked is not None and not asked.done():
             asked.set_result(tx)
         if slot.waiters:

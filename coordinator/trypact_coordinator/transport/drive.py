@@ -15,8 +15,8 @@ from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Unknown
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.outbox import Outbox
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.text import shorten
 from trypact_coordinator.transport import wire
 
@@ -33,8 +33,8 @@ class DriveStream:
     """Calls on their way over one stream, from its opening to its end."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox[Addressed] = Outbox()
-        self._waiting: dict[Key, tuple[Addressed, Done, float]] = {}
+        self._outbox: Outbox[tuple[Key, Call]] = Outbox()
+        self._waiting: dict[Key, tuple[Call, Done, float]] = {}
         self._loop = asyncio.get_running_loop()
         self._tick_handle: asyncio.TimerHandle | None = None
 
@@ -42,17 +42,16 @@ class DriveStream:
         """Return how many calls have no answer yet."""
         return len(self._waiting)
 
-    def send(self, addressed: Addressed, done: Done) -> None:
+    def send(self, call: Call, done: Done) -> None:
         """Send a call with whatever else is ready."""
-        call = addressed.call
-        key = _key(addressed)
+        branch = call.branch
+        key = (call.xid, branch.id, call.operation, call.attempt)
         earlier = self._waiting.get(key)
         if earlier is not None:
             # Only a transaction that was reloaded sends the same call again.
             self._loop.call_soon(earlier[1], Unknown("ABORTED: the same call was sent again"))
-        due_at = self._loop.time() + call.timeout_ms / 1000
-        self._waiting[key] = (addressed, done, due_at)
-        self._outbox.put(addressed, len(addressed.branch.payload) + _CALL_BYTES)
+        self._waiting[key] = (call, done, self._loop.time() + call.timeout_ms / 1000)
+        self._outbox.put((key, call), len(branch.payload) + _CALL_BYTES)
         if self._tick_handle is None:
             self._tick_handle = self._loop.call_later(_TICK_SECONDS, self._tick)
 
@@ -86,12 +85,12 @@ class DriveStream:
         for _, done in self.abandon():
             done(answer)
 
-    def abandon(self) -> list[tuple[Addressed, Done]]:
+    def abandon(self) -> list[tuple[Call, Done]]:
         """Return every call that has no answer yet, and forget them."""
         if self._tick_handle is not None:
             self._tick_handle.cancel()
             self._tick_handle = None
-        calls = [(addressed, done) for addressed, done, _ in self._waiting.values()]
+        calls = [(call, done) for call, done, _ in self._waiting.values()]
         self._waiting.clear()
         return calls
 
@@ -99,14 +98,14 @@ class DriveStream:
         try:
             async for batch in self._outbox:
                 # A call whose time-out passed before its turn came is not sent at all.
-                timely = [addressed for addressed in batch if _key(addressed) in self._waiting]
+                timely = [call for key, call in batch if key in self._waiting]
                 if timely:
                     await stream.write(wire.drive_request(timely))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, which the reader is told too, with the reason
 
     def _take(self, item: participant_pb2.DriveResponse.Item) -> None:
-        key = (item.xid, item.branch_id, int(item.operation), item.attempt)
+        key = (item.xid, item.branch_id, item.operation, item.attempt)
         waiting = self._waiting.pop(key, None)
         if waiting is None:
             return  # its time-out has passed
@@ -125,11 +124,6 @@ class DriveStream:
             done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
         if self._waiting and self._tick_handle is None:
             self._tick_handle = self._loop.call_later(_TICK_SECONDS, self._tick)
-
-
-def _key(addressed: Addressed) -> Key:
-    call = addressed.call
-    return (call.xid, call.branch_id, call.operation.value, call.attempt)
 
 
 def _read(data: bytes) -> participant_pb2.DriveResponse | None:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core.events import Answer
-from trypact_coordinator.ports import Addressed
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.transport import wire
 from trypact_coordinator.transport.drive import DriveStream
 from trypact_coordinator.transport.unary import Unary
@@ -66,12 +66,12 @@ class GrpcTransport:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
         """Send one call; `done` gets its answer, exactly once, in a later turn of the loop."""
         if self._closed:
             asyncio.get_running_loop().call_soon(done, wire.CLOSED)
         else:
-            self._link(addressed.endpoint).send(addressed, done)
+            self._link(endpoint).send(call, done)
 
     async def ping(self, endpoint: str, timeout_ms: int) -> str:
         """Ask the endpoint's health service; return "SERVING" or what went wrong."""
@@ -138,15 +138,15 @@ class Link:
         streamed = len(self._stream) if self._stream is not None else 0
         return streamed + len(self._calling)
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, done: Callable[[Answer], None]) -> None:
         """Send one call, by stream where that is served."""
         if self._stream is None:
             if self._loop.time() < self._unary_until:
-                self._send_unary(addressed, done)
+                self._send_unary(call, done)
                 return
             self._stream = DriveStream()
             self._carrying = self._loop.create_task(self._carry(self._stream))
-        self._stream.send(addressed, done)
+        self._stream.send(call, done)
 
     async def check(self, timeout: float) -> health_pb2.HealthCheckResponse:
         """Ask the health service about the whole server. Raises AioRpcError."""
@@ -178,15 +178,15 @@ class Link:
             stream.give_up(end)
             return
         self._unary_until = self._loop.time() + ASK_FOR_DRIVE_EVERY_SECONDS
-        for addressed, done in stream.abandon():
-            self._send_unary(addressed, done)
+        for call, done in stream.abandon():
+            self._send_unary(call, done)
 
-    def _send_unary(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+    def _send_unary(self, call: Call, done: Callable[[Answer], None]) -> None:
         def finish(task: asyncio.Task[Answer]) -> None:
             self._calling.discard(task)
             done(_answer_of(task))
 
-        task = self._loop.create_task(self._unary.call(addressed))
+        task = self._loop.create_task(self._unary.call(call))
         self._calling.add(task)
         task.add_done_callback(finish)
 

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from trypact_coordinator.core.events import Answer, Unknown
-from trypact_coordinator.ports import Addressed
+from trypact_coordinator.core.outcome import Call
 
-Served = Callable[[Addressed], Awaitable[Answer]]
+Served = Callable[[Call], Awaitable[Answer]]
 
 
 class LoopbackTransport:
@@ -24,25 +24,24 @@ class LoopbackTransport:
 
     def __init__(self, endpoints: Mapping[str, Served]) -> None:
         self._endpoints = endpoints
-        self._calls: set[_Call] = set()
+        self._exchanges: set[_Exchange] = set()
         # Strong references to the coroutines, which outlive their time-outs.
         self._running: set[asyncio.Task[Answer]] = set()
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
         """Send one call; `done` gets its answer, exactly once, in a later turn of the loop."""
         loop = asyncio.get_running_loop()
-        call = _Call(self._calls, done)
-        serve = self._endpoints.get(addressed.endpoint)
+        exchange = _Exchange(self._exchanges, done)
+        serve = self._endpoints.get(endpoint)
         if serve is None:
-            loop.call_soon(call.answer, Unknown(f"nothing serves {addressed.endpoint}"))
+            loop.call_soon(exchange.answer, Unknown(f"nothing serves {endpoint}"))
             return
-        timeout_ms = addressed.call.timeout_ms
-        late = Unknown(f"no answer within {timeout_ms} ms")
-        call.timer = loop.call_later(timeout_ms / 1000, call.answer, late)
-        task = loop.create_task(_run(serve, addressed))
+        late = Unknown(f"no answer within {call.timeout_ms} ms")
+        exchange.timer = loop.call_later(call.timeout_ms / 1000, exchange.answer, late)
+        task = loop.create_task(_run(serve, call))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(call.take)
+        task.add_done_callback(exchange.take)
 
     async def ping(self, endpoint: str, timeout_ms: int) -> str:
         """Return SERVING if anything serves the endpoint."""
@@ -50,24 +49,24 @@ class LoopbackTransport:
 
     async def close(self) -> None:
         """Make every call in flight Unknown."""
-        for call in list(self._calls):
-            call.answer(Unknown("the transport was closed"))
+        for exchange in list(self._exchanges):
+            exchange.answer(Unknown("the transport was closed"))
 
 
-class _Call:
+class _Exchange:
     """One call until it is answered."""
 
-    def __init__(self, calls: "set[_Call]", done: Callable[[Answer], None]) -> None:
-        self._calls = calls
+    def __init__(self, open_: "set[_Exchange]", done: Callable[[Answer], None]) -> None:
+        self._open = open_
         self._done = done
         self.timer: asyncio.TimerHandle | None = None
-        calls.add(self)
+        open_.add(self)
 
     def answer(self, answer: Answer) -> None:
         """Answer it, unless it was answered before."""
-        if self not in self._calls:
+        if self not in self._open:
             return
-        self._calls.discard(self)
+        self._open.discard(self)
         if self.timer is not None:
             self.timer.cancel()
         self._done(answer)
@@ -82,5 +81,5 @@ class _Call:
             self.answer(task.result())
 
 
-async def _run(serve: Served, addressed: Addressed) -> Answer:
-    return await serve(addressed)
+async def _run(serve: Served, call: Call) -> Answer:
+    return await serve(call)

@@ -7,8 +7,8 @@ from google.protobuf.message import DecodeError
 from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core.events import Answer, Unknown
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import Operation
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.transport import wire
 
 _MESSAGES: dict[Operation, tuple[Any, Any]] = {
@@ -33,12 +33,11 @@ class Unary:
             for operation, (request, _) in _MESSAGES.items()
         }
 
-    async def call(self, addressed: Addressed) -> Answer:
+    async def call(self, call: Call) -> Answer:
         """Make one call within its time-out. Raises AioRpcError."""
-        call = addressed.call
         request_type, response_type = _MESSAGES[call.operation]
         request = request_type()
-        wire.fill(request.call, addressed)
+        wire.fill(request.call, call)
         if call.operation is Operation.DELIVER:
             request.decision = call.decision.value
         data = await self._methods[call.operation](request, timeout=call.timeout_ms / 1_000)

@@ -8,8 +8,8 @@ from trypact.v1 import participant_pb2, transaction_pb2
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import Operation
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.text import shorten
 
 SERVICE = participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"].full_name
@@ -18,33 +18,39 @@ CLOSED = Unknown("CANCELLED: the coordinator is stopping")
 EMPTY = "DATA_LOSS: an answer that says none of ok, refused, retry, pending"
 
 
-def fill(body: participant_pb2.BranchCall, addressed: Addressed) -> None:
+_DELIVER = Operation.DELIVER
+_OK = Ok()
+
+
+def fill(body: participant_pb2.BranchCall, call: Call) -> None:
     """Write what every operation's request carries."""
-    call, spec = addressed.call, addressed.branch
-    kind: Any = spec.kind.value
+    spec = call.branch
+    kind: Any = spec.kind
     body.xid = call.xid
-    body.branch_id = call.branch_id
+    body.branch_id = spec.id
     body.kind = kind
     body.action = spec.action
-    body.payload = spec.payload
     body.attempt = call.attempt
-    body.not_after_us = call.not_after
-    body.trace_parent = addressed.trace_parent
+    # A field that has its default costs nothing on the wire; setting it costs all the same.
+    if spec.payload:
+        body.payload = spec.payload
+    if call.not_after:
+        body.not_after_us = call.not_after
+    if call.trace_parent:
+        body.trace_parent = call.trace_parent
 
 
-def drive_request(batch: list[Addressed]) -> participant_pb2.DriveRequest:
+def drive_request(batch: list[Call]) -> participant_pb2.DriveRequest:
     """Write a batch of calls."""
     request = participant_pb2.DriveRequest()
-    for addressed in batch:
-        call = addressed.call
-        item = request.items.add()
-        operation: Any = call.operation.value
-        item.operation = operation
-        item.timeout_ms = call.timeout_ms
-        if call.operation is Operation.DELIVER:
-            decision: Any = call.decision.value
+    add = request.items.add
+    for call in batch:
+        operation: Any = call.operation
+        item = add(operation=operation, timeout_ms=call.timeout_ms)
+        if operation is _DELIVER:
+            decision: Any = call.decision
             item.decision = decision
-        fill(item.call, addressed)
+        fill(item.call, call)
     return request
 
 
@@ -52,11 +58,15 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
     """Read a participant's answer; what breaks the contract is Unknown."""
     kind = answer.WhichOneof("kind")
     if kind == "ok":
-        size = len(answer.ok.result)
-        if size > limits.RESULT_BYTES_MAX:
+        result = answer.ok.result
+        if not result:
+            return _OK
+        if len(result) > limits.RESULT_BYTES_MAX:
             most = limits.RESULT_BYTES_MAX
-            return Unknown(f"OUT_OF_RANGE: a result of {size} bytes; at most {most} are allowed")
-        return Ok(answer.ok.result)
+            return Unknown(
+                f"OUT_OF_RANGE: a result of {len(result)} bytes; at most {most} are allowed"
+            )
+        return Ok(result)
     if kind == "refused":
         return Refused(shorten(answer.refused.reason, limits.REASON_BYTES_MAX))
     if kind == "retry":

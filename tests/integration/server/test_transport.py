@@ -12,7 +12,6 @@ from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.transport.grpc import GrpcTransport
 
 from tests.integration.server.scripted_participant import (
@@ -40,19 +39,17 @@ async def transport() -> AsyncIterator[GrpcTransport]:
     await made.close()
 
 
-def addressed(
-    endpoint: str,
+def a_call(
     operation: Operation = Operation.TRY,
     timeout_ms: int = 5_000,
     attempt: int = 3,
-) -> Addressed:
+) -> Call:
     spec = BranchSpec(id="b", kind=Kind.TCC, action="inventory.reserve", payload=b"\x00\xff")
     decision = Decision.UNDECIDED if operation is Operation.TRY else Decision.CANCEL
-    call = Call("x", "b", operation, attempt, decision, timeout_ms, 12_345)
-    return Addressed(call, spec, endpoint, "00-trace")
+    return Call("x", spec, operation, attempt, decision, timeout_ms, 12_345, "00-trace")
 
 
-async def send(transport: GrpcTransport, call: Addressed) -> Answer:
+async def send(transport: GrpcTransport, endpoint: str, call: Call) -> Answer:
     """Send one call; proves that `done` comes later, and once."""
     loop = asyncio.get_running_loop()
     answers: list[Answer] = []
@@ -63,7 +60,7 @@ async def send(transport: GrpcTransport, call: Addressed) -> Answer:
         if not first.done():
             first.set_result(answer)
 
-    transport.send(call, done)
+    transport.send(call, endpoint, done)
     assert not answers
     answer: Answer = await first
     await asyncio.sleep(0)
@@ -91,7 +88,7 @@ async def test_an_answer_is_read(
 ) -> None:
     participant.on("b", "Try", script)  # type: ignore[arg-type]
 
-    assert await send(transport, addressed(participant.endpoint)) == answer
+    assert await send(transport, participant.endpoint, a_call()) == answer
 
 
 async def test_a_reason_over_its_limit_is_cut_with_an_ellipsis(
@@ -99,7 +96,7 @@ async def test_a_reason_over_its_limit_is_cut_with_an_ellipsis(
 ) -> None:
     participant.on("b", "Try", refuses("y" * (limits.REASON_BYTES_MAX + 1)))
 
-    answer = await send(transport, addressed(participant.endpoint))
+    answer = await send(transport, participant.endpoint, a_call())
 
     assert isinstance(answer, Refused)
     assert answer.reason.endswith("y…")
@@ -123,7 +120,7 @@ async def test_what_is_no_answer_is_unknown_and_says_why(
 ) -> None:
     participant.on("b", "Try", script)  # type: ignore[arg-type]
 
-    answer = await send(transport, addressed(participant.endpoint))
+    answer = await send(transport, participant.endpoint, a_call())
 
     assert isinstance(answer, Unknown)
     assert answer.error.startswith(error)
@@ -135,7 +132,7 @@ async def test_a_participant_that_hangs_is_unknown_at_the_deadline(
 ) -> None:
     participant.on("b", "Try", hangs())
 
-    answer = await send(transport, addressed(participant.endpoint, timeout_ms=50))
+    answer = await send(transport, participant.endpoint, a_call(timeout_ms=50))
 
     assert isinstance(answer, Unknown)
     assert answer.error.startswith("DEADLINE_EXCEEDED: ")
@@ -145,7 +142,7 @@ async def test_a_participant_that_dies_half_way_is_unknown(
     transport: GrpcTransport, participant: ScriptedParticipant
 ) -> None:
     participant.on("b", "Try", hangs())
-    sent = asyncio.create_task(send(transport, addressed(participant.endpoint)))
+    sent = asyncio.create_task(send(transport, participant.endpoint, a_call()))
     await participant.called("b", "Try")
 
     await participant.die()
@@ -160,7 +157,7 @@ async def test_nobody_there_is_unknown_at_once(transport: GrpcTransport) -> None
         taken.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
 
-        answer = await send(transport, addressed(endpoint))
+        answer = await send(transport, endpoint, a_call())
 
     assert isinstance(answer, Unknown)
     assert answer.error == f"UNAVAILABLE: {endpoint}: Connection refused"
@@ -168,7 +165,7 @@ async def test_nobody_there_is_unknown_at_once(transport: GrpcTransport) -> None
 
 @pytest.mark.parametrize("endpoint", ["", "no address", "127.0.0.1:99999", "::::", "\x00:1"])
 async def test_an_endpoint_that_is_none_is_unknown(transport: GrpcTransport, endpoint: str) -> None:
-    answer = await send(transport, addressed(endpoint, timeout_ms=200))
+    answer = await send(transport, endpoint, a_call(timeout_ms=200))
 
     assert isinstance(answer, Unknown)
 
@@ -177,7 +174,7 @@ async def test_an_endpoint_that_is_none_is_unknown(transport: GrpcTransport, end
 async def test_a_call_carries_all_that_the_participant_needs(
     transport: GrpcTransport, participant: ScriptedParticipant, operation: Operation
 ) -> None:
-    await send(transport, addressed(participant.endpoint, operation))
+    await send(transport, participant.endpoint, a_call(operation))
 
     [(method, request)] = participant.calls
     assert method == operation.name.capitalize()
@@ -194,10 +191,10 @@ async def test_calls_of_one_endpoint_share_a_connection(participant: ScriptedPar
 
     async with ScriptedParticipant() as other:
         for endpoint in (participant.endpoint, other.endpoint, participant.endpoint):
-            assert await send(transport, addressed(endpoint)) == Ok()
+            assert await send(transport, endpoint, a_call()) == Ok()
         busy_elsewhere = await asyncio.gather(
             *(
-                send(transport, addressed(p.endpoint, attempt=attempt))
+                send(transport, p.endpoint, a_call(attempt=attempt))
                 for p in (participant, other)
                 for attempt in (1, 2)
             )
@@ -218,22 +215,22 @@ async def test_a_bug_of_whoever_takes_an_answer_costs_the_next_calls_nothing(
         taken.set()
         raise ZeroDivisionError("a bug")
 
-    transport.send(addressed(participant.endpoint), fails)
+    transport.send(a_call(), participant.endpoint, fails)
     await taken.wait()
 
-    assert await send(transport, addressed(participant.endpoint, timeout_ms=2_000)) == Ok()
+    assert await send(transport, participant.endpoint, a_call(timeout_ms=2_000)) == Ok()
 
 
 async def test_closing_makes_what_is_in_flight_unknown(participant: ScriptedParticipant) -> None:
     transport = GrpcTransport()
     participant.on("b", "Try", hangs())
-    sent = asyncio.create_task(send(transport, addressed(participant.endpoint)))
+    sent = asyncio.create_task(send(transport, participant.endpoint, a_call()))
     await participant.called("b", "Try")
 
     await transport.close()
 
     assert await sent == Unknown("CANCELLED: the coordinator is stopping")
-    late = await send(transport, addressed(participant.endpoint))
+    late = await send(transport, participant.endpoint, a_call())
     assert late == Unknown("CANCELLED: the coordinator is stopping")
 
 
@@ -242,7 +239,7 @@ async def test_a_call_sent_in_the_turn_of_closing_is_answered_too(
 ) -> None:
     transport = GrpcTransport()
     answered = asyncio.get_running_loop().create_future()
-    transport.send(addressed(participant.endpoint), answered.set_result)
+    transport.send(a_call(), participant.endpoint, answered.set_result)
 
     await transport.close()
 

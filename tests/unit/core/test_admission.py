@@ -8,8 +8,8 @@ from trypact_coordinator.core import limits
 from trypact_coordinator.core.admission import (
     check_branches,
     check_participant,
+    check_size,
     check_spec,
-    check_text,
     check_xid,
     fingerprint,
 )
@@ -169,8 +169,8 @@ def test_a_participant_name_is_a_lower_case_word_within_its_limit():
 
 
 def test_free_text_may_be_anything_within_its_limit():
-    check_text("reason", "FAILURE\n ONGOING ' \"", limits.REASON_BYTES_MAX)
-    refused(LimitExceeded, "reason", check_text, "reason", "ü" * 513, limits.REASON_BYTES_MAX)
+    check_size("reason", "FAILURE\n ONGOING ' \"", limits.REASON_BYTES_MAX)
+    refused(LimitExceeded, "reason", check_size, "reason", "ü" * 513, limits.REASON_BYTES_MAX)
 
 
 ids = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=4)

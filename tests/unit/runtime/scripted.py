@@ -6,7 +6,6 @@ from collections.abc import Callable
 from trypact_coordinator.core.events import Answer
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
-from trypact_coordinator.ports import Addressed
 
 SECOND = 1_000_000
 
@@ -25,7 +24,8 @@ class HandTransport:
     """Keeps what was sent until the test answers it."""
 
     def __init__(self) -> None:
-        self.sent: list[Addressed] = []
+        self.sent: list[Call] = []
+        self.endpoints: list[str] = []
         self._done: list[Callable[[Answer], None]] = []
         self._next_send: asyncio.Future[None] | None = None
 
@@ -34,8 +34,9 @@ class HandTransport:
         self._next_send = asyncio.get_running_loop().create_future()
         return self._next_send
 
-    def send(self, addressed: Addressed, done: Callable[[Answer], None]) -> None:
-        self.sent.append(addressed)
+    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+        self.sent.append(call)
+        self.endpoints.append(endpoint)
         self._done.append(done)
         if self._next_send is not None and not self._next_send.done():
             self._next_send.set_result(None)
@@ -59,11 +60,16 @@ def branch(branch_id: str = "b", action: str = "inventory.reserve") -> BranchSpe
     return BranchSpec(branch_id, Kind.TCC, action)
 
 
-def call(operation: Operation = Operation.TRY, branch_id: str = "b", not_after: int = 0) -> Call:
+def call(
+    operation: Operation = Operation.TRY,
+    branch_id: str = "b",
+    not_after: int = 0,
+    action: str = "inventory.reserve",
+) -> Call:
     is_try = operation is Operation.TRY
     return Call(
         xid="x",
-        branch_id=branch_id,
+        branch=branch(branch_id, action),
         operation=operation,
         attempt=1,
         decision=Decision.UNDECIDED if is_try else Decision.CONFIRM,

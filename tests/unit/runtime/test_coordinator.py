@@ -137,7 +137,7 @@ class Shop:
         return asyncio.create_task(self.coordinator.execute(spec, branches, until))
 
     def sent(self) -> list[tuple[str, str]]:
-        return [(a.call.branch_id, a.call.operation.name) for a in self.transport.sent]
+        return [(call.branch_id, call.operation.name) for call in self.transport.sent]
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
@@ -442,7 +442,7 @@ async def test_a_new_term_resumes_what_was_in_flight_and_cancels_nothing() -> No
     await heir.coordinator.start("heir")
     await heir.coordinator.recovered()
     assert heir.sent() == [("stock", "TRY"), ("coupon", "TRY")]
-    assert [a.call.attempt for a in heir.transport.sent] == [2, 2]
+    assert [call.attempt for call in heir.transport.sent] == [2, 2]
     await heir.answer(Ok(b"1"), calls=2)
     await heir.answer(Ok(), calls=2)
     tx = await heir.coordinator.execute(spec, (STOCK, COUPON), Reply.SETTLED)

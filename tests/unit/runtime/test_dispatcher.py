@@ -6,11 +6,11 @@ from msgspec.structs import replace
 from trypact_coordinator.core.events import Answered, Ok, Retry, Unknown
 from trypact_coordinator.core.transaction import Operation
 from trypact_coordinator.runtime.breaker import BreakerState
-from trypact_coordinator.runtime.dispatcher import Dispatcher, Errand
+from trypact_coordinator.runtime.dispatcher import Dispatcher
 from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
-from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, branch, call
+from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, call
 
 SETTINGS = RuntimeSettings(lane_calls_max=4, lane_reserved=2, lane_queue_max=3, breaker_failures=2)
 
@@ -47,26 +47,23 @@ class Bench:
     def dispatch(
         self, operation: Operation, branch_id: str = "b", action: str = "inventory.reserve"
     ) -> None:
-        errand = Errand(
-            call(operation, branch_id),
-            branch(branch_id, action),
-            "",
+        self.dispatcher.dispatch(
+            call(operation, branch_id, action=action),
             lambda _xid, answered: self.answers.append(answered),
         )
-        self.dispatcher.dispatch(errand)
 
     def run_deferred(self) -> None:
         while self.deferred:
             self.deferred.pop(0)()
 
     def sent_ids(self) -> list[str]:
-        return [addressed.call.branch_id for addressed in self.transport.sent]
+        return [call.branch_id for call in self.transport.sent]
 
 
 def test_an_answer_reaches_whoever_sent_the_call() -> None:
     bench = Bench()
     bench.dispatch(Operation.TRY)
-    assert bench.transport.sent[0].endpoint == "i:1"
+    assert bench.transport.endpoints[0] == "i:1"
     bench.transport.answer(Ok(b"r"))
     assert bench.answers == [Answered("b", Operation.TRY, 1, Ok(b"r"))]
 
@@ -140,7 +137,7 @@ def test_a_try_that_waited_gets_only_the_time_that_is_left() -> None:
         bench.dispatch(Operation.TRY, f"try{number}")
     bench.clock.us = 4 * SECOND
     bench.transport.answer(Ok())
-    assert bench.transport.sent[-1].call.timeout_ms == 2_000
+    assert bench.transport.sent[-1].timeout_ms == 2_000
 
 
 def test_an_open_breaker_fails_tries_fast_and_probes_with_the_others() -> None:

@@ -5,16 +5,17 @@ import asyncio
 from trypact_coordinator.core.events import Answer, Ok, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
-from trypact_coordinator.ports import Addressed
 from trypact_coordinator.transport.loopback import LoopbackTransport
 
 
-def addressed(endpoint: str = "shop", timeout_ms: int = 5_000) -> Addressed:
-    call = Call("x", "b", Operation.TRY, 1, Decision.UNDECIDED, timeout_ms, 1)
-    return Addressed(call, BranchSpec("b", Kind.TCC, "shop.do"), endpoint)
+def a_call(timeout_ms: int = 5_000) -> Call:
+    branch = BranchSpec("b", Kind.TCC, "shop.do")
+    return Call("x", branch, Operation.TRY, 1, Decision.UNDECIDED, timeout_ms, 1)
 
 
-async def sent(transport: LoopbackTransport, *args: object) -> list[Answer]:
+async def sent(
+    transport: LoopbackTransport, endpoint: str = "shop", timeout_ms: int = 5_000
+) -> list[Answer]:
     """Send one call; return its answers once there is one and the loop had some turns more."""
     answers: list[Answer] = []
     answered = asyncio.Event()
@@ -23,7 +24,7 @@ async def sent(transport: LoopbackTransport, *args: object) -> list[Answer]:
         answers.append(answer)
         answered.set()
 
-    transport.send(addressed(*args), done)
+    transport.send(a_call(timeout_ms), endpoint, done)
     assert answers == [], "never before send returns"
     await answered.wait()
     for _ in range(5):
@@ -32,7 +33,7 @@ async def sent(transport: LoopbackTransport, *args: object) -> list[Answer]:
 
 
 async def test_the_answer_of_the_endpoint_comes_once():
-    async def serve(call: Addressed) -> Answer:
+    async def serve(call: Call) -> Answer:
         return Ok(call.branch.id.encode())
 
     assert await sent(LoopbackTransport({"shop": serve})) == [Ok(b"b")]
@@ -44,7 +45,7 @@ async def test_an_endpoint_that_is_not_there_is_unknown():
 
 
 async def test_an_endpoint_that_raises_is_unknown():
-    async def serve(call: Addressed) -> Answer:
+    async def serve(call: Call) -> Answer:
         raise ValueError("broken")
 
     (answer,) = await sent(LoopbackTransport({"shop": serve}))
@@ -54,7 +55,7 @@ async def test_an_endpoint_that_raises_is_unknown():
 async def test_a_late_call_is_unknown_here_and_goes_on_there():
     released, finished = asyncio.Event(), asyncio.Event()
 
-    async def serve(call: Addressed) -> Answer:
+    async def serve(call: Call) -> Answer:
         await released.wait()
         finished.set()
         return Ok()
@@ -69,19 +70,19 @@ async def test_a_late_call_is_unknown_here_and_goes_on_there():
 
 
 async def test_closing_makes_what_is_in_flight_unknown():
-    async def serve(call: Addressed) -> Answer:
+    async def serve(call: Call) -> Answer:
         await asyncio.Event().wait()
         return Ok()
 
     transport = LoopbackTransport({"shop": serve})
     answers: list[Answer] = []
-    transport.send(addressed(), answers.append)
+    transport.send(a_call(), "shop", answers.append)
     await transport.close()
     assert answers == [Unknown("the transport was closed")]
 
 
 async def test_ping_tells_whether_anything_serves():
-    async def serve(call: Addressed) -> Answer:
+    async def serve(call: Call) -> Answer:
         return Ok()
 
     transport = LoopbackTransport({"shop": serve})
