@@ -102,6 +102,24 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     next_cursor: str
 
 
+class Unfinished(msgspec.Struct, frozen=True, gc=False):
+    """How many transactions of one state have something left to do, and since when."""
+
+    state: State
+    count: int
+    # When the oldest of them was begun.
+    oldest_at: int
+
+
+class Backlog(msgspec.Struct, frozen=True, gc=False):
+    """What is not done yet, counted."""
+
+    # A state with none is not there. CONFIRMED and CANCELLED: deliveries remain.
+    unfinished: tuple[Unfinished, ...]
+    # Those that need a human.
+    stuck: int
+
+
 class Instance(msgspec.Struct, frozen=True, gc=False):
     """One registered process of a participant: a row of the registry."""
 
@@ -164,6 +182,10 @@ class Journal(Protocol):
 
     async def find(self, query: Query, cursor: str, limit: int) -> Page:
         """Search, newest first. Raises InvalidArgument on a cursor it did not write."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """Count what is unfinished and what is stuck, at the cost of those alone."""
         ...
 
     async def prune(self, finished_before: int, limit: int) -> int:

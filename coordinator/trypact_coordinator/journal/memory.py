@@ -14,7 +14,18 @@ from trypact_coordinator.core.errors import JournalLocked, JournalUnavailable, O
 from trypact_coordinator.core.transaction import State, Transaction
 from trypact_coordinator.journal.row import Row, check_batch, row_of
 from trypact_coordinator.journal.search import matches, read_cursor, write_cursor
-from trypact_coordinator.ports import Appended, Due, Instance, Page, Query, Term, Verdict, Write
+from trypact_coordinator.ports import (
+    Appended,
+    Backlog,
+    Due,
+    Instance,
+    Page,
+    Query,
+    Term,
+    Unfinished,
+    Verdict,
+    Write,
+)
 
 
 def wall_clock_us() -> int:
@@ -156,6 +167,17 @@ class MemoryJournal:
         page = found[:limit]
         more = len(found) > limit
         return Page(tuple(page), write_cursor(page[-1].created_at, page[-1].xid) if more else "")
+
+    async def backlog(self) -> Backlog:
+        """See Journal."""
+        begun: dict[State, list[int]] = {}
+        for tx in self._all():
+            if tx.due_at is not None:
+                begun.setdefault(tx.state, []).append(tx.created_at)
+        return Backlog(
+            tuple(Unfinished(state, len(at), min(at)) for state, at in sorted(begun.items())),
+            sum(bool(tx.stuck_reason) for tx in self._all()),
+        )
 
     async def prune(self, finished_before: int, limit: int) -> int:
         """See Journal."""

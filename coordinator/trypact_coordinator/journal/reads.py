@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from trypact_coordinator.core.transaction import Transaction
+from trypact_coordinator.core.transaction import State, Transaction
 from trypact_coordinator.journal.codec import decode
 from trypact_coordinator.journal.row import readable
 from trypact_coordinator.journal.search import Dialect, Narrow, search, write_cursor
-from trypact_coordinator.ports import Due, Instance, Page, Query
+from trypact_coordinator.ports import Backlog, Due, Instance, Page, Query, Unfinished
 
 encode_instance = msgspec.msgpack.Encoder().encode
 _decode_instance = msgspec.msgpack.Decoder(Instance).decode
@@ -94,6 +94,13 @@ class SqlReads(ABC):
             tuple(tx for tx in found if tx is not None),
             write_cursor(last[3], last[0]) if last else "",
         )
+
+    async def backlog(self) -> Backlog:
+        """See Journal."""
+        rows = await self._read(self._sql["count_unfinished"], {})
+        ((stuck,),) = await self._read(self._sql["count_stuck"], {})
+        unfinished = tuple(Unfinished(State(state), *rest) for state, *rest in rows)
+        return Backlog(unfinished, stuck)
 
     async def instances(self) -> Sequence[Instance]:
         """See Journal."""

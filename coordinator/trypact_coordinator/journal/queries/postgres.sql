@@ -83,6 +83,13 @@ ORDER BY due_at, xid LIMIT %(limit)s;
 SELECT xid, spec, progress, created_at FROM transactions
 WHERE {conditions} ORDER BY {newest_first} LIMIT %(limit)s;
 
+-- name: count_unfinished
+SELECT state, count(*), min(created_at) FROM transactions
+WHERE due_at IS NOT NULL GROUP BY state ORDER BY state;
+
+-- name: count_stuck
+SELECT count(*) FROM transactions WHERE stuck IS NOT NULL;
+
 -- name: prune
 WITH present AS (
     SELECT 1 FROM term WHERE id = 1 AND epoch = %(term_epoch)s FOR SHARE

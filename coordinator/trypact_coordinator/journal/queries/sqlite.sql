@@ -63,6 +63,13 @@ SELECT t.xid, t.spec, t.progress, t.created_at FROM (
 ) AS page CROSS JOIN transactions AS t ON t.xid = page.xid
 ORDER BY t.created_at DESC, t.xid DESC;
 
+-- name: count_unfinished
+SELECT state, count(*), min(created_at) FROM transactions INDEXED BY transactions_due
+WHERE due_at IS NOT NULL GROUP BY state ORDER BY state;
+
+-- name: count_stuck
+SELECT count(*) FROM transactions INDEXED BY transactions_stuck WHERE stuck IS NOT NULL;
+
 -- name: find_old
 SELECT xid, created_at, labels FROM transactions INDEXED BY transactions_newest
 WHERE created_at < :before AND finished_at < :before AND due_at IS NULL
