@@ -4,11 +4,6 @@ It is bound before the coordinator owns its journal, so that a port that is take
 anything is touched, and refuses every call until `open` says that the coordinator is ready.
 """
 
-import errno
-import ipaddress
-import os
-import socket
-
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -21,11 +16,17 @@ from trypact.v1 import (
     registry_pb2_grpc,
 )
 
-from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.server.admin import AdminService
 from trypact_coordinator.server.errors import Guard, Starting
 from trypact_coordinator.server.initiator import TransactionService
+from trypact_coordinator.server.listening import (
+    CannotListen,
+    bracketed,
+    listen_on,
+    require_loopback,
+    split_address,
+)
 from trypact_coordinator.server.registry import RegistryService
 
 SERVICES: tuple[str, ...] = (
@@ -52,22 +53,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-class CannotListen(CoordinatorError):
-    """The address cannot be listened on."""
-
-    status = "UNAVAILABLE"
-    reason = "CANNOT_LISTEN"
-
-
-class NotLoopback(CannotListen):
-    """Only loopback addresses may be served without TLS and tokens.
-
-    Listen on 127.0.0.1, or pass --insecure if everyone who can reach the address may do anything.
-    """
-
-    reason = "NOT_LOOPBACK"
-
-
 class Server:
     """Serves one coordinator on one address.
 
@@ -80,7 +65,7 @@ class Server:
     def __init__(self, listen: str, *, insecure: bool, rpcs_max: int) -> None:
         host, port = split_address(listen)
         if not insecure:
-            _require_loopback(listen, host)
+            require_loopback(listen, host, "anyone could decide transactions")
         self._ready = False
         self._server = grpc.aio.server(
             interceptors=(Guard(self._admit),),
@@ -88,7 +73,7 @@ class Server:
             maximum_concurrent_rpcs=rpcs_max,
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self.address = f"{_bracketed(host)}:{self._bind(host, port)}"
+        self.address = f"{bracketed(host)}:{self._bind(host, port)}"
 
     async def start(self, coordinator: Coordinator) -> None:
         """Take calls, and answer them that the coordinator is starting."""
@@ -129,59 +114,10 @@ class Server:
             await self._health.set(service, status)
 
     def _bind(self, host: str, port: int) -> int:
-        address = f"{_bracketed(host)}:{port}"
+        address = f"{bracketed(host)}:{port}"
         # gRPC does not say why it cannot listen, and writes to stderr.
-        if why_not := _try_to_bind(host, port):
-            raise CannotListen(f"{address} cannot be listened on: {why_not}.")
+        listen_on(host, port).close()
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise CannotListen(f"{address} cannot be listened on: {error}.") from error
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """Split `HOST:PORT` or `[IPV6]:PORT`. Raises CannotListen when it is neither."""
-    host, colon, port = listen.rpartition(":")
-    if colon and host and port.isascii() and port.isdecimal() and int(port) <= 65535:
-        bare = host.removeprefix("[").removesuffix("]")
-        if (bare != host) == (":" in bare):
-            return bare, int(port)
-    raise CannotListen(f"{listen!r} is no address; write HOST:PORT, such as 127.0.0.1:7000.")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _require_loopback(listen: str, host: str) -> None:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise CannotListen(f"{listen} cannot be listened on: {error.strerror}.") from None
-    if not all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in found):
-        raise NotLoopback(
-            f"{listen} can be reached from other machines, and there are no TLS and no tokens "
-            "yet: anyone could decide transactions. Listen on 127.0.0.1, or pass --insecure if "
-            "the network itself keeps others out."
-        )
-
-
-def _try_to_bind(host: str, port: int) -> str:
-    """Return why an address cannot be listened on; "" when it can."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As gRPC does: connections of an earlier server that linger are no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return "another process listens on it already"
-        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return ""
-
-
-__all__ = ["SERVICES", "CannotListen", "NotLoopback", "Server", "split_address"]

@@ -16,13 +16,8 @@ from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.ids import Uuid7
 from trypact_coordinator.runtime.settings import RuntimeSettings
-from trypact_coordinator.server.serving import (
-    SERVICES,
-    CannotListen,
-    NotLoopback,
-    Server,
-    split_address,
-)
+from trypact_coordinator.server.listening import CannotListen, NotLoopback, split_address
+from trypact_coordinator.server.serving import SERVICES, Server
 from trypact_coordinator.transport.grpc import GrpcTransport
 
 from tests.integration.server.house import (
