@@ -285,13 +285,13 @@ def test_a_participant_makes_money(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_an_answer_that_comes_during_a_write_is_dropped(monkeypatch: pytest.MonkeyPatch):
-    feed = Driver._feed
+    answered = Driver._answered
 
-    def drops(self: Driver, slot: Any, event: Any, asked: Any) -> None:
-        if not slot.writing:
-            feed(self, slot, event, asked)
+    def drops(self: Driver, xid: str, event: Any) -> None:
+        if xid in self and not self._slots[xid].writing:
+            answered(self, xid, event)
 
-    monkeypatch.setattr(Driver, "_feed", drops)
+    monkeypatch.setattr(Driver, "_answered", drops)
     caught("L1|L3")
 
 

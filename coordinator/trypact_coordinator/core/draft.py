@@ -96,9 +96,8 @@ class Draft:
     def move(self, index: int, trigger: BranchTrigger, **fields: Any) -> None:
         """Move a branch by the table, and set fields beside."""
         branch = self.branches[index]
-        self.branches[index] = replace(
-            branch, state=next_branch_state(branch.state, trigger), **fields
-        )
+        state = next_branch_state(branch.state, trigger)
+        self.branches[index] = replace(branch, state=state, **fields)
 
     def admit(self, specs: tuple[BranchSpec, ...]) -> None:
         """Add branches, durably; those it has already are the same request again.
@@ -147,7 +146,7 @@ class Draft:
         """
         if operation is _TRY_IT:
             self.replies.append(Reply.BRANCH)
-        elif self.tx.settled and not any(b.in_flight for b in self.branches):
+        elif self.tx.finished_at and not any(b.in_flight for b in self.branches):
             self.lazily()
 
     def key(self, branch: Branch) -> str:

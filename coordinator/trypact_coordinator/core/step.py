@@ -169,6 +169,7 @@ def _reported(draft: Draft, event: Reported) -> None:
         _ANSWERS[type(event.answer)](draft, index, branch, event.operation, event.answer)
 
 
+_IS_OK = BranchTrigger.OK
 # What the timeline says about an answer: words made once.
 _OK_SAID = {operation: f"{operation.name.lower()} ok" for operation in Operation}
 # Operations whose result the initiator gets to see.
@@ -178,7 +179,7 @@ _WITH_RESULT = frozenset({Operation.TRY, Operation.DELIVER})
 def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Ok) -> None:
     draft.move(
         index,
-        BranchTrigger.OK,
+        _IS_OK,
         in_flight=False,
         due_at=0,
         result=answer.result if operation in _WITH_RESULT else branch.result,

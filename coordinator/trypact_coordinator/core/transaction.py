@@ -21,6 +21,11 @@ class Kind(IntEnum):
     NOTICE = 4
 
 
+# What a property compares with is named here: a member looked up on its class at each call would
+# cost more than the rest of the property.
+_DELIVERIES = frozenset({Kind.MESSAGE, Kind.NOTICE})
+
+
 class On(IntEnum):
     """The decision after which a delivery is due."""
 
@@ -55,6 +60,10 @@ class State(IntEnum):
     CANCELLING = 3
     CONFIRMED = 4
     CANCELLED = 5
+
+
+_TRYING = State.TRYING
+_FINAL = frozenset({State.CONFIRMED, State.CANCELLED})
 
 
 class BranchState(IntEnum):
@@ -94,7 +103,7 @@ class BranchSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def is_delivery(self) -> bool:
         """Whether it is delivered after the decision instead of tried before it."""
-        return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
+        return self.kind in _DELIVERIES
 
 
 class Branch(msgspec.Struct, frozen=True, gc=False):
@@ -193,12 +202,12 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     @property
     def decided(self) -> bool:
         """Whether the decision was made."""
-        return self.state is not State.TRYING
+        return self.state is not _TRYING
 
     @property
     def settled(self) -> bool:
         """Whether it is final: every tcc and saga branch is settled. Deliveries may remain."""
-        return self.state is State.CONFIRMED or self.state is State.CANCELLED
+        return self.state in _FINAL
 
     @property
     def stuck_reason(self) -> str:

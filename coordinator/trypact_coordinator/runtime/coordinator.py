@@ -6,6 +6,7 @@ answers once what was asked for is durable.
 
 import asyncio
 import contextlib
+from functools import partial
 
 import msgspec
 import structlog
@@ -43,7 +44,7 @@ from trypact_coordinator.core.limits import (
     RESULT_BYTES_MAX,
 )
 from trypact_coordinator.core.machine import OPERATION_OF
-from trypact_coordinator.core.outcome import Reply
+from trypact_coordinator.core.outcome import Outcome, Reply
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.step import begin, tombstone
 from trypact_coordinator.core.transaction import (
@@ -58,12 +59,13 @@ from trypact_coordinator.core.transaction import (
 from trypact_coordinator.ports import Ids, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
-from trypact_coordinator.runtime.driver import Driver, Until
+from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.group_commit import GroupCommit
 from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.registry import Registry
 from trypact_coordinator.runtime.settings import RuntimeSettings
+from trypact_coordinator.runtime.slot import Until, Watcher
 from trypact_coordinator.runtime.sweeper import Sweeper
 
 log = structlog.get_logger(__name__)
@@ -204,13 +206,27 @@ class Coordinator:
         """
         if spec.xid not in self._driver:
             await self._open(spec, branches)
-        reached = _REACHED[until]
-        fingerprint = spec.fingerprint
-        tx = await self._driver.wait(
-            spec.xid, lambda tx: tx.spec.fingerprint != fingerprint or reached(tx)
-        )
+        tx = await self._driver.wait(spec.xid, _reached(spec, until))
         _require_same(tx.spec, spec)
         return tx
+
+    def execute_at_once(
+        self, spec: Spec, branches: tuple[BranchSpec, ...], until: Reply, tell: Watcher
+    ) -> bool:
+        """Do what `execute` does, and tell what it would return or raise, without a task.
+
+        False, with nothing done, where that takes more than a step: the transaction is known
+        already, or refused. Then `execute` is to be asked.
+        """
+        if spec.xid in self._driver:
+            return False
+        try:
+            outcome = self._admit(spec, branches)
+        except CoordinatorError:
+            return False
+        self._driver.open(spec.xid, outcome)
+        self._driver.watch(spec.xid, _reached(spec, until), partial(_tell_same, spec, tell))
+        return True
 
     async def begin(self, spec: Spec) -> Transaction:
         """Open an interactive transaction, or join it when its nonce is the same."""
@@ -373,17 +389,22 @@ class Coordinator:
     async def _open(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> None:
         """Begin a transaction unless its xid is known already."""
         try:
-            outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
-            self._require_running()
-            if len(self._driver) >= self._settings.transactions_in_memory_max:
-                raise Overloaded
-            self.registry.check(branches)
+            outcome = self._admit(spec, branches)
         except CoordinatorError:
             # Whoever asks again for what was admitted once is never refused.
             if await self._journal.load(spec.xid) is None:
                 raise
             return
         self._driver.open(spec.xid, outcome)
+
+    def _admit(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> Outcome:
+        """Return the first step of a new transaction, unless it is to be refused."""
+        outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
+        self._require_running()
+        if len(self._driver) >= self._settings.transactions_in_memory_max:
+            raise Overloaded
+        self.registry.check(branches)
+        return outcome
 
     def _check_deliveries(self, deliveries: tuple[BranchSpec, ...]) -> None:
         for index, branch in enumerate(deliveries):
@@ -414,6 +435,21 @@ def _decided(tx: Transaction) -> bool:
 
 def _settled(tx: Transaction) -> bool:
     return tx.settled
+
+
+def _reached(spec: Spec, until: Reply) -> Until:
+    """Return the condition of a caller who waits for what it has begun, or for another's."""
+    reached, fingerprint = _REACHED[until], spec.fingerprint
+    return lambda tx: reached(tx) or tx.spec.fingerprint != fingerprint
+
+
+def _tell_same(spec: Spec, tell: Watcher, result: Transaction | CoordinatorError) -> None:
+    if isinstance(result, Transaction):
+        try:
+            _require_same(result.spec, spec)
+        except CoordinatorError as error:
+            result = error
+    tell(result)
 
 
 _REACHED: dict[Reply, Until] = {Reply.DECIDED: _decided, Reply.SETTLED: _settled}

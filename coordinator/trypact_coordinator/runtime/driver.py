@@ -7,13 +7,13 @@ written records and timers are callbacks that step it.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 import structlog
 
+from trypact_coordinator.alarms import Alarms
 from trypact_coordinator.core.errors import (
     CallerError,
     CoordinatorError,
@@ -32,13 +32,12 @@ from trypact_coordinator.ports import Clock, Journal, Verdict
 from trypact_coordinator.runtime.dispatcher import Dispatcher
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.meters import Meters
+from trypact_coordinator.runtime.slot import Asker, Slot, Until, Watcher, settle
 
 log = structlog.get_logger(__name__)
 
 _RELOAD_SECONDS_FIRST = 0.05
 _RELOAD_SECONDS_MAX = 2.0
-
-Until = Callable[[Transaction], bool]
 
 
 class Writer(Protocol):
@@ -47,37 +46,6 @@ class Writer(Protocol):
     def submit(self, record: Record, done: Callable[[Verdict | JournalError], None]) -> None:
         """Write a record with whatever else is ready; `done` is called once, later."""
         ...
-
-
-class Slot:
-    """One transaction in memory."""
-
-    __slots__ = (
-        "idle_timer",
-        "inbox",
-        "recorded",
-        "timer",
-        "tx",
-        "waiters",
-        "wake_at",
-        "writing",
-        "xid",
-    )
-
-    def __init__(self, xid: str) -> None:
-        self.xid = xid
-        # None until its begin record is durable, and while it is being reloaded.
-        self.tx: Transaction | None = None
-        # A record is on its way; events wait.
-        self.writing = False
-        self.inbox: deque[tuple[Event, asyncio.Future[Transaction] | None]] = deque()
-        self.waiters: list[tuple[Until, asyncio.Future[Transaction]]] = []
-        # What the journal holds of it.
-        self.recorded: Transaction | None = None
-        # When time alone moves it next.
-        self.wake_at: int | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.idle_timer: asyncio.TimerHandle | None = None
 
 
 class Driver:
@@ -118,6 +86,7 @@ class Driver:
         self._on_fatal = on_fatal
         self._slots: dict[str, Slot] = {}
         self._reloads: set[asyncio.Task[None]] = set()
+        self._alarms: Alarms[Slot] = Alarms(self._alarm)
         # Those with answers that came at this turn of the loop.
         self._answered_slots: dict[str, Slot] = {}
         self._loop = asyncio.get_running_loop()
@@ -173,6 +142,10 @@ class Driver:
             self._take_up(slot, loaded)
         return await future
 
+    def watch(self, xid: str, until: Until, tell: Watcher) -> None:
+        """Tell once, maybe at once, when a condition holds on a transaction that is in memory."""
+        self._slots[xid].watch(until, tell)
+
     async def wait(self, xid: str, until: Until) -> Transaction:
         """Return the transaction once a condition holds on its durable state.
 
@@ -180,25 +153,24 @@ class Driver:
         """
         loaded = None if xid in self._slots else await self._journal.load(xid)
         future: asyncio.Future[Transaction] = self._loop.create_future()
+        tell = partial(settle, future)
         slot = self._slots.get(xid)
         if slot is not None:
-            if slot.tx is not None and until(slot.tx):
-                return slot.tx
-            slot.waiters.append((until, future))
+            slot.watch(until, tell)
         elif loaded is None:
             raise UnknownTransaction(f"no transaction {xid} is known")
         elif until(loaded):
             return loaded
         else:
-            # Waited for first, so that it is not evicted as idle before.
+            # Watched first, so that it is not evicted as idle before.
             slot = self._add_slot(xid)
-            slot.waiters.append((until, future))
+            slot.watch(until, tell)
             self._take_up(slot, loaded)
         try:
             return await future
         finally:
             if future.cancelled():
-                slot.waiters = [w for w in slot.waiters if w[1] is not future]
+                slot.unwatch(tell)
                 self._evict_if_idle(slot)
 
     async def drained(self) -> None:
@@ -226,7 +198,7 @@ class Driver:
 
     # ------------------------------------------------------------ stepping
 
-    def _feed(self, slot: Slot, event: Event, asked: asyncio.Future[Transaction] | None) -> None:
+    def _feed(self, slot: Slot, event: Event, asked: Asker) -> None:
         """Step with an event, after those that wait already."""
         slot.inbox.append((event, asked))
         self._drain(slot)
@@ -250,7 +222,7 @@ class Driver:
         slot: Slot,
         tx: Transaction,
         events: list[Event],
-        asked: asyncio.Future[Transaction] | None,
+        asked: Asker,
     ) -> None:
         try:
             outcome = step_together(tx, events, self._clock.now(), self._policy)
@@ -277,9 +249,7 @@ class Driver:
         )
         return freeze(tx, why, self._clock.now(), self._policy)
 
-    def _obey(
-        self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
-    ) -> None:
+    def _obey(self, slot: Slot, outcome: Outcome, asked: Asker) -> None:
         """Carry an outcome out, in the order its contract asks."""
         record = outcome.record
         if record is None:
@@ -298,7 +268,7 @@ class Driver:
         slot: Slot,
         record: Record,
         outcome: Outcome | None,
-        asked: asyncio.Future[Transaction] | None,
+        asked: Asker,
         verdict: Verdict | JournalError,
     ) -> None:
         """Go on after a record's fate is known; `outcome` is what waited for it, if anything."""
@@ -316,30 +286,17 @@ class Driver:
         self._drain(slot)
         self._evict_if_idle(slot)
 
-    def _release(
-        self, slot: Slot, outcome: Outcome, asked: asyncio.Future[Transaction] | None
-    ) -> None:
+    def _release(self, slot: Slot, outcome: Outcome, asked: Asker) -> None:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
         for call in outcome.calls:
             self._dispatcher.dispatch(call, self._answered)
         if asked is not None and not asked.done():
             asked.set_result(tx)
-        if slot.waiters:
-            self._wake_waiters(slot, tx)
+        if slot.watchers:
+            slot.tell(tx)
         self._arm(slot, outcome.wake_at)
         self._evict_if_idle(slot)
-
-    def _wake_waiters(self, slot: Slot, tx: Transaction) -> None:
-        waiting = []
-        for until, future in slot.waiters:
-            if future.done():
-                continue
-            if until(tx):
-                future.set_result(tx)
-            else:
-                waiting.append((until, future))
-        slot.waiters = waiting
 
     def _answered(self, xid: str, event: Answered) -> None:
         """Take an answer; those that come at the same turn of the loop are one step."""
@@ -360,19 +317,17 @@ class Driver:
     # ------------------------------------------------------------ time
 
     def _arm(self, slot: Slot, wake_at: int | None) -> None:
-        if slot.timer is not None:
-            slot.timer.cancel()
-            slot.timer = None
-        slot.wake_at = wake_at
-        if wake_at is not None:
-            delay = max(0, wake_at - self._clock.now()) / SECOND
-            slot.timer = self._loop.call_later(delay, self._alarm, slot, wake_at)
-
-    def _alarm(self, slot: Slot, wake_at: int) -> None:
-        slot.timer = None
-        if self._slots.get(slot.xid) is not slot:
+        if wake_at == slot.wake_at:
             return
-        if self._clock.now() < wake_at:
+        slot.wake_at = wake_at
+        if wake_at is None:
+            self._alarms.cancel(slot)
+        else:
+            self._alarms.set(slot, max(0, wake_at - self._clock.now()) / SECOND)
+
+    def _alarm(self, slot: Slot) -> None:
+        wake_at, slot.wake_at = slot.wake_at, None
+        if wake_at is not None and self._clock.now() < wake_at:
             # The journal's clock was set back meanwhile; its time is the one that counts.
             self._arm(slot, wake_at)
         else:
@@ -385,7 +340,7 @@ class Driver:
         its initiator may know more than the journal. It is written first, once it stays idle.
         """
         tx = slot.tx
-        if tx is None or slot.writing or slot.inbox or slot.waiters:
+        if tx is None or slot.writing or slot.inbox or slot.watchers:
             return
         if slot.wake_at is not None and slot.wake_at - self._clock.now() < self._evict_after_us:
             return
@@ -408,9 +363,9 @@ class Driver:
             self._evict_if_idle(slot)
 
     def _drop(self, slot: Slot) -> None:
-        for timer in (slot.timer, slot.idle_timer):
-            if timer is not None:
-                timer.cancel()
+        self._alarms.cancel(slot)
+        if slot.idle_timer is not None:
+            slot.idle_timer.cancel()
         if self._slots.get(slot.xid) is slot:
             del self._slots[slot.xid]
         self.freed.set()
@@ -426,15 +381,15 @@ class Driver:
         # Before whatever waits for it.
         slot.inbox.appendleft((Resumed(self.epoch) if doubted else TimePassed(), None))
         self._drain(slot)
-        if slot.tx is not None and slot.waiters:
-            self._wake_waiters(slot, slot.tx)
+        if slot.tx is not None and slot.watchers:
+            slot.tell(slot.tx)
 
     def _not_written(
         self,
         slot: Slot,
         record: Record,
         verdict: Verdict | JournalError,
-        asked: asyncio.Future[Transaction] | None,
+        asked: Asker,
     ) -> None:
         """Forget the step; go on from what the journal holds."""
         if isinstance(verdict, JournalError):
@@ -450,7 +405,7 @@ class Driver:
             self._reloads.add(task)
             task.add_done_callback(self._reloads.discard)
 
-    async def _reload(self, slot: Slot, asked: asyncio.Future[Transaction] | None) -> None:
+    async def _reload(self, slot: Slot, asked: Asker) -> None:
         try:
             loaded = await self._load_patiently(slot.xid)
         except JournalError as error:
@@ -477,13 +432,10 @@ class Driver:
         self,
         slot: Slot,
         error: CoordinatorError,
-        asked: asyncio.Future[Transaction] | None = None,
+        asked: Asker = None,
     ) -> None:
         """Drop a transaction from memory and tell everyone who waits for it."""
-        futures = [asked, *(f for _, f in slot.inbox), *(f for _, f in slot.waiters)]
-        slot.inbox.clear()
-        slot.waiters = []
-        for future in futures:
-            if future is not None and not future.done():
-                future.set_exception(error)
+        if asked is not None:
+            settle(asked, error)
+        slot.fail(error)
         self._drop(slot)

@@ -103,9 +103,8 @@ class GroupCommit:
             fates = await self._write([write for write, _ in batch])
             for write, _ in batch:
                 self._pending_xids.discard(write.record.transaction.xid)
-            for (_, done), fate in zip(batch, fates, strict=True):
-                # Each in its own turn: what one callback raises is no other record's concern.
-                loop.call_soon(done, fate)
+            # Later, so that the batch that has formed meanwhile is on its way first.
+            loop.call_soon(_tell, batch, fates)
             if not self._waiting:
                 self._idle.set()
 
@@ -145,6 +144,16 @@ class GroupCommit:
                 self._meters.committed(len(batch), time.monotonic() - began)
                 return list(appended.verdicts)
         return [self._broken or JournalUnavailable()] * len(batch)
+
+
+def _tell(batch: list[tuple[Write, Done]], fates: list[Verdict | JournalError]) -> None:
+    for (write, done), fate in zip(batch, fates, strict=True):
+        try:
+            done(fate)
+        except Exception as error:
+            # A bug of ours, and no other record's concern.
+            xid = write.record.transaction.xid
+            log.critical("a record's fate was not taken", xid=xid, exc_info=error)
 
 
 def _payload_bytes(record: Record) -> int:

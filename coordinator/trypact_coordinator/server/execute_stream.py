@@ -1,36 +1,61 @@
-"""ExecuteStream: many transactions over one stream, each answered when it has ended."""
+"""ExecuteStream: many transactions over one stream, each answered when it has ended.
+
+No task is made for a request that begins a transaction: it is a callback when the transaction has
+ended. Only what takes more than a step (a transaction that is known already, a refusal) is a task.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 
 from google.rpc import code_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 
+from trypact_coordinator.alarms import Alarms
+from trypact_coordinator.core.outcome import Reply
+from trypact_coordinator.core.transaction import BranchSpec, Spec, Transaction
 from trypact_coordinator.outbox import Outbox
+from trypact_coordinator.runtime.coordinator import Coordinator
+from trypact_coordinator.server import wire
 from trypact_coordinator.server.errors import EXECUTE_STREAM, status_bytes
-
-Execute = Callable[[initiator_pb2.ExecuteRequest], Awaitable[initiator_pb2.ExecuteResponse]]
 
 # Requests of one stream without a reply, above which it is not read any further.
 REQUESTS_MAX = 8192
+# About what a reply takes on the wire, and each of its branches, beside results and reasons.
+_REPLY_BYTES = 256
+_BRANCH_BYTES = 192
 
 _LATE: bytes = status_pb2.Status(
     code=code_pb2.DEADLINE_EXCEEDED, message="It has not ended within the time its initiator gave."
 ).SerializeToString()
 
 
+class Request:
+    """One request of the stream until it is answered; `id` is its initiator's name for it."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id_: int) -> None:
+        self.id = id_
+
+
 class ExecuteStream:
     """One initiator's stream.
 
     Args:
-        execute: answers one request, as Execute does.
+        coordinator: runs the transactions.
     """
 
-    def __init__(self, execute: Execute) -> None:
-        self._execute = execute
-        self._outbox: Outbox[initiator_pb2.ExecuteStreamResponse.Item] = Outbox()
-        self._running: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(REQUESTS_MAX)
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._outbox: Outbox[tuple[int, Transaction | bytes]] = Outbox()
+        # Those without a reply.
+        self._open: set[Request] = set()
+        self._patience: Alarms[Request] = Alarms(partial(self._reply, reply=_LATE))
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Requests that were read and whose replies are not written yet.
+        self._unwritten = 0
+        self._written = asyncio.Event()
 
     async def serve(
         self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]
@@ -41,37 +66,82 @@ class ExecuteStream:
         """
         reading = asyncio.create_task(self._read(requests))
         try:
-            async for items in self._outbox:
-                yield initiator_pb2.ExecuteStreamResponse(items=items)
+            async for replies in self._outbox:
+                response = initiator_pb2.ExecuteStreamResponse()
+                for id_, reply in replies:
+                    item = response.items.add(id=id_)
+                    if isinstance(reply, bytes):
+                        item.status = reply
+                    else:
+                        wire.write_outcome(item.response.outcome, reply)
+                yield response
                 # Only now, so that an initiator that does not read is not read from either.
-                for _ in items:
-                    self._room.release()
+                self._unwritten -= len(replies)
+                self._written.set()
             await reading
         finally:
-            for task in (reading, *self._running):
+            self._open.clear()
+            self._patience.clear()
+            for task in (reading, *self._tasks):
                 task.cancel()
 
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
         try:
             async for batch in requests:
                 for item in batch.items:
-                    await self._room.acquire()
-                    task = asyncio.create_task(self._answer(item))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
-            if self._running:
-                await asyncio.wait(self._running)
+                    while self._unwritten >= REQUESTS_MAX:
+                        await self._wait_for_room()
+                    self._begin(item)
+            while self._unwritten:
+                await self._wait_for_room()
         finally:
             self._outbox.close()
 
-    async def _answer(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
-        reply = initiator_pb2.ExecuteStreamResponse.Item(id=item.id)
-        patience = item.timeout_ms / 1000 if item.timeout_ms > 0 else None
+    async def _wait_for_room(self) -> None:
+        self._written.clear()
+        await self._written.wait()
+
+    def _begin(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
+        request = Request(item.id)
+        self._unwritten += 1
+        self._open.add(request)
+        if item.timeout_ms > 0:
+            self._patience.set(request, item.timeout_ms / 1000)
+        tell = partial(self._tell, request)
         try:
-            async with asyncio.timeout(patience):
-                reply.response.CopyFrom(await self._execute(item.request))
-        except TimeoutError:
-            reply.status = _LATE
+            default_timeout_ms = self._coordinator.policy.default_timeout_ms
+            asked = wire.execution_of(item.request, default_timeout_ms)
+            if self._coordinator.execute_at_once(*asked, tell):
+                return
         except Exception as error:  # becomes the status that Execute would have ended with
-            reply.status = status_bytes(EXECUTE_STREAM, error)
-        self._outbox.put(reply, reply.ByteSize())
+            tell(error)
+            return
+        task = asyncio.create_task(self._execute(request, *asked))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute(
+        self, request: Request, spec: Spec, branches: tuple[BranchSpec, ...], until: Reply
+    ) -> None:
+        try:
+            self._tell(request, await self._coordinator.execute(spec, branches, until))
+        except Exception as error:  # as above
+            self._tell(request, error)
+
+    def _tell(self, request: Request, result: Transaction | Exception) -> None:
+        if request not in self._open:
+            return
+        if isinstance(result, Transaction):
+            size = _REPLY_BYTES
+            for branch in result.branches:
+                size += len(branch.result) + len(branch.reason) + _BRANCH_BYTES
+            self._reply(request, result, size)
+        else:
+            self._reply(request, status_bytes(EXECUTE_STREAM, result))
+
+    def _reply(
+        self, request: Request, reply: Transaction | bytes, size_bytes: int = _REPLY_BYTES
+    ) -> None:
+        self._open.discard(request)
+        self._patience.cancel(request)
+        self._outbox.put((request.id, reply), size_bytes)

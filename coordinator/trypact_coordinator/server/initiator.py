@@ -21,7 +21,9 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
         self, request: initiator_pb2.ExecuteRequest, context: object
     ) -> initiator_pb2.ExecuteResponse:
         """Run a one-shot transaction."""
-        return await self._execute(request)
+        default_timeout_ms = self._coordinator.policy.default_timeout_ms
+        tx = await self._coordinator.execute(*wire.execution_of(request, default_timeout_ms))
+        return initiator_pb2.ExecuteResponse(outcome=wire.transaction_outcome(tx))
 
     async def ExecuteStream(
         self,
@@ -29,22 +31,8 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
         context: object,
     ) -> AsyncIterator[initiator_pb2.ExecuteStreamResponse]:
         """Run one-shot transactions, many at once."""
-        async for response in ExecuteStream(self._execute).serve(request_iterator):
+        async for response in ExecuteStream(self._coordinator).serve(request_iterator):
             yield response
-
-    async def _execute(
-        self, request: initiator_pb2.ExecuteRequest
-    ) -> initiator_pb2.ExecuteResponse:
-        branches = wire.branch_specs(request.branches)
-        spec = wire.spec_of(
-            request.begin,
-            branches,
-            self._coordinator.policy.default_timeout_ms,
-            interactive=False,
-        )
-        until = wire.reply_of(request.wait_until)
-        tx = await self._coordinator.execute(spec, branches, until)
-        return initiator_pb2.ExecuteResponse(outcome=wire.transaction_outcome(tx))
 
     async def Begin(
         self, request: initiator_pb2.BeginRequest, context: object

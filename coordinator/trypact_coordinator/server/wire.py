@@ -6,7 +6,7 @@ or a value of a newer contract) is refused here, by the name of its field.
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from trypact.v1 import initiator_pb2, registry_pb2, transaction_pb2
@@ -48,23 +48,38 @@ def branch_id_of(branch_id: str) -> str:
 
 def member_of(enum: type[_EnumT], number: int, field: str) -> _EnumT:
     """Return the member of that number. Raises InvalidArgument naming the field."""
-    try:
-        return enum(number)
-    except ValueError:
+    member = _MEMBERS[enum].get(number)
+    if member is None:
         why = f"is {number}, which this coordinator does not know" if number else "is missing"
-        raise InvalidArgument(field, why, ", ".join(m.name for m in enum)) from None
+        raise InvalidArgument(field, why, ", ".join(m.name for m in enum))
+    return cast("_EnumT", member)
+
+
+# Number -> member; calling an enum's class with a number does the same, and takes ten times as
+# long.
+_MEMBERS: dict[Any, dict[int, Enum]] = {
+    enum: {member.value: member for member in enum} for enum in (Kind, On, Operation)
+}
+_CONFIRM = On.CONFIRM.value
 
 
 def branch_spec(branch: transaction_pb2.Branch, where: str) -> BranchSpec:
     """Read one branch; `where` begins the names of its fields in errors."""
+    try:
+        return _branch_spec(branch)
+    except InvalidArgument as error:
+        raise error.within(where) from None
+
+
+def _branch_spec(branch: transaction_pb2.Branch) -> BranchSpec:
     return BranchSpec(
-        id=branch.id,
-        kind=member_of(Kind, branch.kind, f"{where}.kind"),
-        action=branch.action,
-        payload=branch.payload,
-        after=tuple(branch.after),
-        on=member_of(On, branch.on or On.CONFIRM.value, f"{where}.on"),
-        delay_ms=branch.delay_ms,
+        branch.id,
+        member_of(Kind, branch.kind, "kind"),
+        branch.action,
+        branch.payload,
+        tuple(after) if (after := branch.after) else (),
+        member_of(On, branch.on or _CONFIRM, "on"),
+        branch.delay_ms,
     )
 
 
@@ -74,7 +89,22 @@ def branch_specs(
     """Read a list of branches. A list over its limit is refused before it costs anything."""
     if len(branches) > limits.BRANCHES_MAX:
         raise LimitExceeded(field, f"has {len(branches)}", f"at most {limits.BRANCHES_MAX}")
-    return tuple(branch_spec(branch, f"{field}[{index}]") for index, branch in enumerate(branches))
+    specs: list[BranchSpec] = []
+    for branch in branches:
+        try:
+            specs.append(_branch_spec(branch))
+        except InvalidArgument as error:
+            raise error.within(f"{field}[{len(specs)}]") from None
+    return tuple(specs)
+
+
+def execution_of(
+    request: initiator_pb2.ExecuteRequest, default_timeout_ms: int
+) -> tuple[Spec, tuple[BranchSpec, ...], Reply]:
+    """Read what is to be executed, and when its caller wants to be answered."""
+    branches = branch_specs(request.branches)
+    spec = spec_of(request.begin, branches, default_timeout_ms, interactive=False)
+    return spec, branches, reply_of(request.wait_until)
 
 
 def spec_of(
@@ -93,7 +123,7 @@ def spec_of(
         fingerprint=fingerprint(begin.name, timeout_ms, branches),
         interactive=interactive,
         nonce=begin.nonce,
-        labels=tuple(sorted(begin.labels.items())),
+        labels=tuple(sorted(labels.items())) if (labels := begin.labels) else (),
         trace_parent=begin.trace_parent,
     )
 
@@ -169,24 +199,43 @@ def timestamp(at: int) -> Timestamp | None:
 
 def branch_outcome(branch: Branch) -> transaction_pb2.BranchOutcome:
     """Write how a branch stands, for its initiator."""
-    return transaction_pb2.BranchOutcome(
-        id=branch.spec.id,
-        kind=number(branch.spec.kind),
-        action=branch.spec.action,
-        state=number(branch.state),
-        result=branch.result,
-        reason=branch.reason,
-    )
+    outcome = transaction_pb2.BranchOutcome()
+    _write_branch(outcome, branch)
+    return outcome
 
 
 def transaction_outcome(tx: Transaction) -> transaction_pb2.TransactionOutcome:
     """Write how a transaction stands, for its initiator."""
-    return transaction_pb2.TransactionOutcome(
-        xid=tx.xid,
-        name=tx.spec.name,
-        state=number(tx.state),
-        decision=number(tx.decision),
-        reason=tx.reason,
-        refused_branch_id=tx.refused_branch_id,
-        branches=[branch_outcome(branch) for branch in tx.branches],
-    )
+    outcome = transaction_pb2.TransactionOutcome()
+    write_outcome(outcome, tx)
+    return outcome
+
+
+def write_outcome(outcome: Any, tx: Transaction) -> None:
+    """Write how a transaction stands into a TransactionOutcome that is part of another message.
+
+    Field by field, and none that is empty: it is on the way of every transaction.
+    """
+    outcome.xid = tx.spec.xid
+    outcome.name = tx.spec.name
+    outcome.state = tx.state
+    outcome.decision = tx.decision
+    if tx.reason:
+        outcome.reason = tx.reason
+    if tx.refused_branch_id:
+        outcome.refused_branch_id = tx.refused_branch_id
+    add = outcome.branches.add
+    for branch in tx.branches:
+        _write_branch(add(), branch)
+
+
+def _write_branch(outcome: Any, branch: Branch) -> None:
+    spec = branch.spec
+    outcome.id = spec.id
+    outcome.kind = spec.kind
+    outcome.action = spec.action
+    outcome.state = branch.state
+    if branch.result:
+        outcome.result = branch.result
+    if branch.reason:
+        outcome.reason = branch.reason

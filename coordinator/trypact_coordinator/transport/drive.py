@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc.aio import EOF  # type: ignore[attr-defined]
 from trypact.v1 import participant_pb2
 
+from trypact_coordinator.alarms import Alarms
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Unknown
 from trypact_coordinator.core.outcome import Call
@@ -23,8 +24,6 @@ from trypact_coordinator.transport import wire
 Done = Callable[[Answer], None]
 Key = tuple[str, str, int, int]
 
-# Time-outs are looked at this often, those of all calls together.
-_TICK_SECONDS = 0.05
 # About what a call takes on the wire beside its payload.
 _CALL_BYTES = 256
 
@@ -34,9 +33,9 @@ class DriveStream:
 
     def __init__(self) -> None:
         self._outbox: Outbox[tuple[Key, Call]] = Outbox()
-        self._waiting: dict[Key, tuple[Call, Done, float]] = {}
+        self._waiting: dict[Key, tuple[Call, Done]] = {}
+        self._timeouts: Alarms[Key] = Alarms(self._late)
         self._loop = asyncio.get_running_loop()
-        self._tick_handle: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Return how many calls have no answer yet."""
@@ -50,10 +49,9 @@ class DriveStream:
         if earlier is not None:
             # Only a transaction that was reloaded sends the same call again.
             self._loop.call_soon(earlier[1], Unknown("ABORTED: the same call was sent again"))
-        self._waiting[key] = (call, done, self._loop.time() + call.timeout_ms / 1000)
+        self._waiting[key] = (call, done)
+        self._timeouts.set(key, call.timeout_ms / 1000)
         self._outbox.put((key, call), len(branch.payload) + _CALL_BYTES)
-        if self._tick_handle is None:
-            self._tick_handle = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     async def run(self, stream: Any) -> Unknown | None:
         """Carry calls and answers until the stream ends; return why it did.
@@ -87,11 +85,9 @@ class DriveStream:
 
     def abandon(self) -> list[tuple[Call, Done]]:
         """Return every call that has no answer yet, and forget them."""
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
-            self._tick_handle = None
-        calls = [(call, done) for call, done, _ in self._waiting.values()]
+        calls = list(self._waiting.values())
         self._waiting.clear()
+        self._timeouts.clear()
         return calls
 
     async def _write(self, stream: Any) -> None:
@@ -109,21 +105,15 @@ class DriveStream:
         waiting = self._waiting.pop(key, None)
         if waiting is None:
             return  # its time-out has passed
+        self._timeouts.cancel(key)
         if item.HasField("answer"):
             waiting[1](wire.decode(item.answer))
         else:
             waiting[1](Unknown(shorten(item.error or wire.EMPTY, limits.REASON_BYTES_MAX)))
 
-    def _tick(self) -> None:
-        """Answer the calls whose time-out has passed."""
-        self._tick_handle = None
-        now = self._loop.time()
-        late = [key for key, (_, _, due_at) in self._waiting.items() if due_at <= now]
-        for key in late:
-            _, done, _ = self._waiting.pop(key)
-            done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
-        if self._waiting and self._tick_handle is None:
-            self._tick_handle = self._loop.call_later(_TICK_SECONDS, self._tick)
+    def _late(self, key: Key) -> None:
+        _, done = self._waiting.pop(key)
+        done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
 
 
 def _read(data: bytes) -> participant_pb2.DriveResponse | None:

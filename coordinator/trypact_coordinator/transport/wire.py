@@ -45,8 +45,10 @@ def drive_request(batch: list[Call]) -> participant_pb2.DriveRequest:
     request = participant_pb2.DriveRequest()
     add = request.items.add
     for call in batch:
+        item = add()
         operation: Any = call.operation
-        item = add(operation=operation, timeout_ms=call.timeout_ms)
+        item.operation = operation
+        item.timeout_ms = call.timeout_ms
         if operation is _DELIVER:
             decision: Any = call.decision
             item.decision = decision
