@@ -56,7 +56,7 @@ from trypact_coordinator.core.transaction import (
     Spec,
     Transaction,
 )
-from trypact_coordinator.ports import Ids, Journal, Page, Query, Term, Transport
+from trypact_coordinator.ports import Backlog, Ids, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
 from trypact_coordinator.runtime.driver import Driver
@@ -365,6 +365,14 @@ class Coordinator:
         live = tuple(self._driver.peek(tx.xid) or tx for tx in page.transactions)
         return Page(live, page.next_cursor)
 
+    async def backlog(self) -> Backlog:
+        """Count what the journal holds that is unfinished or stuck."""
+        return await self._journal.backlog()
+
+    def __len__(self) -> int:
+        """Return how many transactions are in memory."""
+        return len(self._driver)
+
     def lane(self, participant: str) -> LaneView:
         """Return how a participant's lane stands."""
         return self._dispatcher.view(participant)
@@ -390,9 +398,10 @@ class Coordinator:
         """Begin a transaction unless its xid is known already."""
         try:
             outcome = self._admit(spec, branches)
-        except CoordinatorError:
+        except CoordinatorError as error:
             # Whoever asks again for what was admitted once is never refused.
             if await self._journal.load(spec.xid) is None:
+                self.meters.turned_away(error.reason)
                 raise
             return
         self._driver.open(spec.xid, outcome)
