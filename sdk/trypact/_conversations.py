@@ -11,9 +11,9 @@ from grpc_health.v1 import health_pb2
 
 from trypact import _exchange, errors
 from trypact._exchange import Conversation, Exchange, ResponseT, Rpc
-from trypact.branches import Branch, branch_of, message, notice, to_wire, with_ids
+from trypact.branches import Branch, branch_of, message, notice, to_wire, with_ids, write
 from trypact.ids import new_xid
-from trypact.kinds import BranchState, Decision, Kind, On, Operation, Until
+from trypact.kinds import BranchState, Kind, On, Operation, Until
 from trypact.limits import shortened
 from trypact.outcome import (
     BranchOutcome,
@@ -21,8 +21,8 @@ from trypact.outcome import (
     Reported,
     Standing,
     branch_outcome_of,
+    decision_of,
     outcome_of,
-    word,
 )
 from trypact.payload import decode, encode
 from trypact.v1 import initiator_pb2, transaction_pb2
@@ -60,14 +60,16 @@ def begin_of(
         if not isinstance(key, str) or not isinstance(value, str):
             raise errors.InvalidRequest(f"labels: {key!r}: {value!r}; allowed: strings")
     try:
-        return initiator_pb2.Begin(
-            xid=new_xid() if xid is None else xid,
-            name=name,
-            timeout_ms=round((timeout or 0) * 1000),
-            labels=labels or {},
-            trace_parent=trace_parent,
-            nonce=nonce,
-        )
+        begin = initiator_pb2.Begin(xid=new_xid() if xid is None else xid, name=name)
+        if timeout is not None:
+            begin.timeout_ms = round(timeout * 1000)
+        if labels:
+            begin.labels.update(labels)
+        if trace_parent:
+            begin.trace_parent = trace_parent
+        if nonce:
+            begin.nonce = nonce
+        return begin
     except (TypeError, ValueError) as error:
         # No text at all, or none that UTF-8 can say.
         raise errors.InvalidRequest(f"xid {xid!r}, name {name!r}: {error}") from None
@@ -88,11 +90,9 @@ def execute(
     wait: str,
 ) -> Conversation[Outcome]:
     """Run a one-shot transaction to its end."""
-    request = initiator_pb2.ExecuteRequest(
-        begin=begin,
-        branches=[to_wire(branch) for branch in with_ids(branches)],
-        wait_until=until(wait).wire,
-    )
+    request = initiator_pb2.ExecuteRequest(begin=begin, wait_until=until(wait).wire)
+    for branch in with_ids(branches):
+        write(branch, request.branches.add())
     reply = yield from exchange.ask_to_decide(_exchange.EXECUTE, request, begin.xid)
     return concluded(outcome_of(reply.outcome))
 
@@ -116,7 +116,7 @@ def decision(exchange: Exchange, xid: str, settle: bool) -> Conversation[Standin
     """Ask what is decided; with `settle`, make sure that something is."""
     request = initiator_pb2.GetDecisionRequest(xid=xid, settle=settle)
     reply = yield from exchange.ask(_exchange.GET_DECISION, request)
-    return Standing(word(Decision, reply.decision), reply.final)
+    return Standing(decision_of(reply.decision), reply.final)
 
 
 def report(
@@ -140,7 +140,7 @@ def report(
         xid=xid, branch_id=branch_id, operation=Operation(operation).wire, answer=answer
     )
     reply = yield from exchange.ask(_exchange.REPORT_BRANCH, request)
-    return Reported(word(Decision, reply.decision), reply.accepted)
+    return Reported(decision_of(reply.decision), reply.accepted)
 
 
 def ping(exchange: Exchange) -> Conversation[float]:

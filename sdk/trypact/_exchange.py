@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
@@ -77,8 +77,7 @@ REPORT_BRANCH = _of_transactions("ReportBranch", initiator_pb2.ReportBranchRespo
 HEALTH = Rpc("/grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Send this request, and give it that many seconds."""
 
     rpc: Rpc[Any]
@@ -86,8 +85,7 @@ class Send:
     timeout: float
 
 
-@dataclass(frozen=True)
-class Pause:
+class Pause(NamedTuple):
     """Do nothing for that many seconds."""
 
     seconds: float

@@ -23,8 +23,8 @@ from trypact.v1 import initiator_pb2
 Reply = initiator_pb2.ExecuteResponse | Failure
 
 PATH = "/trypact.v1.TransactionService/ExecuteStream"
-# What an item's id, time-out and lengths take beside its request.
-_ITEM_BYTES = 24
+# Time-outs that end close together are looked at together.
+_LOOKS_APART_S = 0.01
 # A request above this travels alone: if the coordinator finds it too large, that ends nothing else.
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 # What a stream may end with that is true of each of its requests as well.
@@ -36,7 +36,7 @@ class ExecuteStream:
     """Requests on their way over one stream, from its opening to its end.
 
     Args:
-        open_stream: starts the ExecuteStream method.
+        open_stream: starts the ExecuteStream method, with its messages as bytes.
         ended: called once when the stream has ended, before those who wait are told why.
     """
 
@@ -44,25 +44,23 @@ class ExecuteStream:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._ids = count(1)
-        self._outbox: Outbox[initiator_pb2.ExecuteStreamRequest.Item] = Outbox()
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._outbox: Outbox[bytes] = Outbox()
+        # Who waits for the reply to an id, and until when, by the loop's clock.
+        self._waiting: dict[int, tuple[asyncio.Future[Reply], float]] = {}
+        # One timer for all time-outs: almost every reply comes long before its own.
+        self._timer: asyncio.TimerHandle | None = None
         self._task = self._loop.create_task(self._run(open_stream()))
 
-    async def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> Reply:
-        """Send a request with whatever else is ready; return its reply within the time-out."""
-        id_ = next(self._ids)
-        future = self._waiting[id_] = self._loop.create_future()
-        item = initiator_pb2.ExecuteStreamRequest.Item(
-            id=id_, request=request, timeout_ms=max(1, round(timeout * 1000))
-        )
-        self._outbox.put(item, item.ByteSize() + _ITEM_BYTES)
-        late = self._loop.call_later(timeout, self._settle, id_, _LATE)
-        try:
-            reply: Reply = await future
-            return reply
-        finally:
-            late.cancel()
-            self._waiting.pop(id_, None)
+    def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> "asyncio.Future[Reply]":
+        """Send a request with whatever else is ready; its reply comes within the time-out."""
+        id_, future = next(self._ids), self._loop.create_future()
+        late_at = self._loop.time() + timeout
+        self._waiting[id_] = (future, late_at)
+        data = _batch_of_one(id_, request, timeout)
+        self._outbox.put(data, len(data))
+        if self._timer is None or late_at < self._timer.when():
+            self._look_at(late_at)
+        return future
 
     async def close(self) -> None:
         """End the stream; whoever still waits is told so."""
@@ -73,8 +71,8 @@ class ExecuteStream:
         writing = self._loop.create_task(self._write(stream))
         failure = Failure("UNAVAILABLE", "the coordinator ended the stream")
         try:
-            while (response := await stream.read()) is not EOF:
-                for item in response.items:
+            while (data := await stream.read()) is not EOF:
+                for item in initiator_pb2.ExecuteStreamResponse.FromString(data).items:
                     self._settle(item.id, _reply(item))
             code = await stream.code()
             if code is not grpc.StatusCode.OK:
@@ -82,29 +80,63 @@ class ExecuteStream:
                 failure = _failure(code, await stream.details(), metadata)
         except grpc.aio.AioRpcError as error:
             failure = _failure(error.code(), error.details(), error.trailing_metadata())
+        except DecodeError:
+            failure = Failure("DATA_LOSS", "the coordinator sent replies that cannot be read")
+            stream.cancel()
         except asyncio.CancelledError:
             failure = Failure("CANCELLED", "the client was closed")
             stream.cancel()
         finally:
             writing.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._ended(failure)
             for id_ in list(self._waiting):
                 self._settle(id_, failure)
 
     async def _write(self, stream: Any) -> None:
         try:
-            async for items in self._outbox:
-                await stream.write(initiator_pb2.ExecuteStreamRequest(items=items))
+            async for batch in self._outbox:
+                await stream.write(b"".join(batch))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, which the reader is told too, with the reason
 
     def _settle(self, id_: int, reply: Reply) -> None:
-        future = self._waiting.get(id_)
+        future, _ = self._waiting.pop(id_, _NOBODY)
+        # One whose caller was cancelled is done, and waits for nothing.
         if future is not None and not future.done():
             future.set_result(reply)
 
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)
 
+    def _look(self) -> None:
+        """Settle what is late; look again when the next may be."""
+        self._timer = None
+        now = self._loop.time()
+        for id_ in [id_ for id_, (_, late_at) in self._waiting.items() if late_at <= now]:
+            self._settle(id_, _LATE)
+        if self._waiting:
+            earliest = min(late_at for _, late_at in self._waiting.values())
+            self._look_at(max(earliest, now + _LOOKS_APART_S))
+
+
+_NOBODY = (None, 0.0)
 _LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
+
+
+def _batch_of_one(id_: int, request: initiator_pb2.ExecuteRequest, timeout: float) -> bytes:
+    """Write a request as a message of its own, which joined to others is one of them all.
+
+    Encoded messages in a row are one message with the items of each:
+    https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    """
+    batch = initiator_pb2.ExecuteStreamRequest()
+    timeout_ms = max(1, round(timeout * 1000))
+    batch.items.add(id=id_, request=request, timeout_ms=timeout_ms)
+    return batch.SerializeToString()
 
 
 def _reply(item: initiator_pb2.ExecuteStreamResponse.Item) -> Reply:

@@ -241,11 +241,7 @@ class Client:
 
     def _execute_stream(self) -> ExecuteStream:
         if self._stream is None:
-            method = self._open_channel().stream_stream(
-                EXECUTE_STREAM_PATH,
-                request_serializer=initiator_pb2.ExecuteStreamRequest.SerializeToString,
-                response_deserializer=initiator_pb2.ExecuteStreamResponse.FromString,
-            )
+            method = self._open_channel().stream_stream(EXECUTE_STREAM_PATH, None, None)
             self._stream = ExecuteStream(cast("Callable[[], Any]", method), self._stream_ended)
         return self._stream
 

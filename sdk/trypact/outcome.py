@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, overload
 
 from trypact.errors import CoordinatorFault, UnknownBranch
-from trypact.kinds import BranchState, Decision, Kind, State, WordT, from_wire
+from trypact.kinds import BranchState, Decision, Kind, State, WordT
 from trypact.payload import decode
 from trypact.v1 import transaction_pb2
 
 ValueT = TypeVar("ValueT")
 
 
-@dataclass(frozen=True, slots=True)
-class BranchOutcome:
+class BranchOutcome(NamedTuple):
     """How a branch stands."""
 
     id: str
@@ -96,39 +95,54 @@ class Reported(NamedTuple):
     accepted: bool
 
 
-def word(words: type[WordT], number: int) -> WordT:
-    """Return the word of a number that the coordinator sent. Raises CoordinatorFault."""
-    found = from_wire(words, number)
-    if found is None:
+class _Words(dict[int, WordT]):
+    """The words of a vocabulary by their numbers on the wire."""
+
+    def __init__(self, vocabulary: type[WordT]) -> None:
+        super().__init__({word.number: word for word in vocabulary})
+        self._name = vocabulary.__name__
+
+    def __missing__(self, number: int) -> WordT:
         raise CoordinatorFault(
-            f"the coordinator answered {words.__name__} {number}, which this version of trypact "
+            f"the coordinator answered {self._name} {number}, which this version of trypact "
             "does not know; use a newer one"
         )
-    return found
+
+
+_KINDS = _Words(Kind)
+_STATES = _Words(State)
+_DECISIONS = _Words(Decision)
+_BRANCH_STATES = _Words(BranchState)
+
+
+def decision_of(number: int) -> Decision:
+    """Read a decision. Raises CoordinatorFault for one that only a newer version understands."""
+    return _DECISIONS[number]
 
 
 def outcome_of(wire: transaction_pb2.TransactionOutcome) -> Outcome:
     """Read an outcome. Raises CoordinatorFault for what only a newer version understands."""
     return Outcome(
-        xid=wire.xid,
-        name=wire.name,
-        state=word(State, wire.state),
-        decision=word(Decision, wire.decision),
-        reason=wire.reason,
-        refused_branch_id=wire.refused_branch_id,
-        branches=tuple(branch_outcome_of(branch) for branch in wire.branches),
+        wire.xid,
+        wire.name,
+        _STATES[wire.state],
+        _DECISIONS[wire.decision],
+        wire.reason,
+        wire.refused_branch_id,
+        tuple([branch_outcome_of(branch) for branch in wire.branches]),
     )
 
 
 def branch_outcome_of(wire: transaction_pb2.BranchOutcome) -> BranchOutcome:
     """Read how a branch stands. Raises CoordinatorFault."""
+    # By position: there is one for every branch of every transaction.
     return BranchOutcome(
-        id=wire.id,
-        kind=word(Kind, wire.kind),
-        action=wire.action,
-        state=word(BranchState, wire.state),
-        result=wire.result,
-        reason=wire.reason,
+        wire.id,
+        _KINDS[wire.kind],
+        wire.action,
+        _BRANCH_STATES[wire.state],
+        wire.result,
+        wire.reason,
     )
 
 

@@ -1,13 +1,15 @@
 """How the client's requests travel: together on a stream, or one by one to an older coordinator."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import grpc
 import pytest
 import pytest_asyncio
 import trypact
+from trypact._exchange import Failure
+from trypact._execute_stream import PATH, ExecuteStream
 from trypact.v1 import initiator_pb2, transaction_pb2
 
 
@@ -153,6 +155,44 @@ async def test_a_caller_who_gives_up_disturbs_nobody_else(batches: Served) -> No
     assert (await client.execute("order.submit", BRANCHES, xid="stays")).xid == "stays"
     with pytest.raises(asyncio.CancelledError):
         await given_up
+
+
+async def test_each_request_is_late_at_its_own_time() -> None:
+    async def silent(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            pass
+        yield b""
+
+    handler = grpc.stream_stream_rpc_method_handler(silent)
+    async with (
+        ScriptedCoordinator(ExecuteStream=handler) as coordinator,
+        grpc.aio.insecure_channel(coordinator.endpoint) as channel,
+    ):
+        method = cast("Callable[[], Any]", channel.stream_stream(PATH, None, None))
+        stream = ExecuteStream(method, ended=lambda failure: None)
+        request = initiator_pb2.ExecuteRequest()
+        patient, soon, sooner = (stream.ask(request, seconds) for seconds in (60.0, 0.02, 0.001))
+
+        late = Failure("DEADLINE_EXCEEDED", "no answer in time")
+        assert [await soon, await sooner] == [late, late]
+        assert not patient.done()
+
+        await stream.close()
+        assert await patient == Failure("CANCELLED", "the client was closed")
+
+
+async def test_replies_that_cannot_be_read_end_their_stream_and_leave_the_outcome_unknown() -> None:
+    async def garbled(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            yield b"\xff"
+
+    handler = grpc.stream_stream_rpc_method_handler(garbled)
+    async with (
+        ScriptedCoordinator(ExecuteStream=handler) as coordinator,
+        trypact.Client(coordinator.endpoint) as client,
+    ):
+        with pytest.raises(trypact.OutcomeUnknown, match="DATA_LOSS"):
+            await client.execute("order.submit", BRANCHES)
 
 
 async def test_an_older_coordinator_is_asked_one_by_one() -> None:
