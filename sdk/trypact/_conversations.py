@@ -40,9 +40,12 @@ _FINAL = (errors.UnknownTransaction, errors.AlreadyConfirmed, errors.AlreadyCanc
 def until(value: str) -> Until:
     """Return when the caller wants to be answered. Raises InvalidRequest."""
     try:
-        return Until(value)
-    except ValueError:
+        return _UNTIL[value]
+    except (KeyError, TypeError):
         raise errors.InvalidRequest(f"wait: is {value!r}; allowed: settled, decided") from None
+
+
+_UNTIL = {str(word): word for word in Until}
 
 
 def begin_of(

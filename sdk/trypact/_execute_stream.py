@@ -134,8 +134,8 @@ def _batch_of_one(id_: int, request: initiator_pb2.ExecuteRequest, timeout: floa
     https://protobuf.dev/programming-guides/encoding/#last-one-wins
     """
     batch = initiator_pb2.ExecuteStreamRequest()
-    timeout_ms = max(1, round(timeout * 1000))
-    batch.items.add(id=id_, request=request, timeout_ms=timeout_ms)
+    item = batch.items.add(id=id_, timeout_ms=max(1, round(timeout * 1000)))
+    item.request.CopyFrom(request)
     return batch.SerializeToString()
 
 

@@ -37,7 +37,10 @@ class Branch:
     @property
     def is_delivery(self) -> bool:
         """Whether it is delivered after the decision instead of tried before it."""
-        return self.kind is Kind.MESSAGE or self.kind is Kind.NOTICE
+        return self.kind in _DELIVERIES
+
+
+_DELIVERIES = (Kind.MESSAGE, Kind.NOTICE)
 
 
 def tcc(

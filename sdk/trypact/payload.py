@@ -34,17 +34,15 @@ def encode(value: Any) -> bytes:
         return b""
     if isinstance(value, bytes):
         return value
-    plain = _plain(value, "", 0)
-    return json.dumps(
-        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8", "surrogatepass")
+    return _JSON.encode(_plain(value, "", 0)).encode("utf-8", "surrogatepass")
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any, path: str, depth: int) -> Any:
-    if depth > PAYLOAD_DEPTH_MAX:
-        raise PayloadError(path, f"is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
     if isinstance(value, Enum):
-        return _plain(value.value, path, depth + 1)
+        return _plain(value.value, path, depth)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -55,19 +53,31 @@ def _plain(value: Any, path: str, depth: int) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
         return str(value)
+    if depth > PAYLOAD_DEPTH_MAX:
+        raise PayloadError(path, f"is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
         return {
-            field.name: _plain(getattr(value, field.name), _below(path, field.name), depth + 1)
-            for field in dataclasses.fields(value)
+            name: item if type(item) in _AS_IT_IS else _plain(item, _below(path, name), depth + 1)
+            for name, item in items
         }
     if isinstance(value, dict):
         return {
-            _key(key, path): _plain(item, _below(path, str(key)), depth + 1)
+            _key(key, path): (
+                item if type(item) in _AS_IT_IS else _plain(item, _below(path, str(key)), depth + 1)
+            )
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [
+            item if type(item) in _AS_IT_IS else _plain(item, f"{path}[{i}]", depth + 1)
+            for i, item in enumerate(value)
+        ]
     raise PayloadError(path, f"is {type(value).__name__}, which has no form in JSON")
+
+
+# What needs no look inside, nor a path that an error could name.
+_AS_IT_IS = frozenset((str, bool, int, NoneType))
 
 
 def _key(key: Any, path: str) -> str:
