@@ -1,15 +1,50 @@
 """What a participant needs of a fence."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from trypact.call import Answer, FencedCall, PendingType
+from trypact.errors import Refuse, RetryLater
+
+Handler = Callable[[Any], "bytes | PendingType"]
+# What a set-based handler says of each of its calls.
+Said = bytes | PendingType | Refuse | RetryLater
+
+
+class AloneType(Enum):
+    """The type of ALONE."""
+
+    ALONE = "alone"
+
+
+# Of a call in a batch: nothing of it is known to have happened, and it is to be run by itself.
+ALONE: Final = AloneType.ALONE
+
+# What became of a call in a batch: its answer, what its handler raised, or ALONE.
+Verdict = Answer | Exception | AloneType
+
+
+class Asked(NamedTuple):
+    """One call of a batch, with what runs it."""
+
+    call: FencedCall
+    # Runs this call and no other.
+    handler: Handler
+    # Runs all calls of the batch that have an equal one, in one go.
+    together: "Together | None" = None
+    # What `together` has to know of the call; the fence does not look at it.
+    request: Any = None
+
+
+# Takes some calls and the open connection; returns what it says of each, in their order.
+Together = Callable[[Sequence[Asked], Any], Sequence[Said]]
 
 
 class Fence(Protocol):
     """Runs each operation of each branch at most once, in the participant's own database."""
 
-    def run(self, call: FencedCall, handler: Callable[[Any], "bytes | PendingType"], /) -> Answer:
+    def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before.
 
         Everything happens in one local transaction: the fence's row comes first, then the handler
@@ -21,5 +56,24 @@ class Fence(Protocol):
         it did before is undone then.
 
         Raises TryTooLate, FenceUnavailable, and whatever the handler raises but Refuse.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchFence(Fence, Protocol):
+    """A fence that can answer many calls in one local transaction."""
+
+    def run_many(self, asked: Sequence[Asked], /) -> Sequence[Verdict]:
+        """Answer each call as `run` would, in one local transaction for all of them.
+
+        Returns a verdict for each, in their order, once the transaction has ended. One handler's
+        refusal or exception undoes its own part only. Where the transaction cannot go on, or its
+        COMMIT fails, and for a set whose handler fails, the verdict is ALONE, and the caller runs
+        those calls by themselves: a poisonous one then harms nobody else. A handler may so be run
+        twice; what it did before is undone, or known to the fence.
+
+        Calls of one branch are run one after another, each in a transaction of its own. Blocks.
+        Does not raise.
         """
         ...

@@ -3,17 +3,28 @@
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table
+from sqlalchemy import Connection, Engine, MetaData, RootTransaction, Table
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
 from trypact.clock import now_us
-from trypact.errors import FenceUnavailable, NotPending, ParticipantError, Refuse, TryTooLate
+from trypact.errors import FenceUnavailable, NotPending, ParticipantError, Refuse
 from trypact.fence import rules
+from trypact.fence.batch import Batch, key_of, too_late
+from trypact.fence.connections import (
+    ENDED,
+    HIDDEN,
+    given_up,
+    guard_commits,
+    is_sound,
+    said_by,
+)
+from trypact.fence.contract import ALONE, Asked, Handler, Verdict
+from trypact.fence.rows import rows_of
 from trypact.fence.rules import Row, Status
 from trypact.fence.sqlite import begin_immediate
 from trypact.fence.statements import INSERTS, Statements, at, fence_table
@@ -23,14 +34,11 @@ from trypact.payload import encode
 
 logger = logging.getLogger("trypact.fence")
 
-Handler = Callable[[Connection], "bytes | PendingType"]
 
 # How often a local transaction is run again when the database gives it up for another one.
 ATTEMPTS_MAX = 5
 RETRY_SPREAD_S = 0.02
-
-# PostgreSQL: serialization_failure, deadlock_detected.
-_GIVEN_UP = frozenset({"40001", "40P01"})
+_UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 class SqlAlchemyFence:
@@ -64,6 +72,8 @@ class SqlAlchemyFence:
         self._pause = threading.Event()
         self.table = fence_table(MetaData()) if table is None else table
         self._sql = Statements(self.table, dialect)
+        self._rows = rows_of(self.table, dialect)
+        guard_commits(engine)
 
     def create_tables(self) -> None:
         """Create the fence's table unless it exists."""
@@ -77,43 +87,90 @@ class SqlAlchemyFence:
             try:
                 return self._run_once(call, handler)
             except (DBAPIError, PoolTimeoutError) as error:
-                if _given_up(error) and attempt < ATTEMPTS_MAX:
+                if given_up(error) and attempt < ATTEMPTS_MAX:
                     logger.debug("%s of %s runs again: %s", call.operation, call.xid, error)
                     self._pause.wait(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
                     continue
-                if _given_up(error) or isinstance(
-                    error, OperationalError | InterfaceError | PoolTimeoutError
-                ):
-                    raise FenceUnavailable(_said(error)) from error
+                if given_up(error) or isinstance(error, _UNAVAILABLE):
+                    raise FenceUnavailable(said_by(error)) from error
                 raise
 
+    def run_many(self, asked: Sequence[Asked], /) -> list[Verdict]:
+        """Answer many calls in one local transaction; see `BatchFence.run_many`."""
+        verdicts: list[Verdict] = [ALONE] * len(asked)
+        for turn in _turns(asked):
+            answered = self._run_turn([asked[place] for place in turn])
+            for place, verdict in zip(turn, answered, strict=True):
+                verdicts[place] = verdict
+        return verdicts
+
+    def _run_turn(self, asked: list[Asked]) -> list[Verdict]:
+        """Run calls of different branches."""
+        if len(asked) == 1:
+            # With nobody to share the transaction with, it is cheaper without savepoint and all.
+            try:
+                return [self.run(asked[0].call, asked[0].handler)]
+            except Exception as error:
+                return [error]
+        try:
+            connection = self._open()
+        except _UNAVAILABLE as error:
+            return [FenceUnavailable(said_by(error)) for _ in asked]
+        with connection:
+            transaction = connection.get_transaction()
+            try:
+                batch = Batch(connection, self._rows, self._now)
+                verdicts = batch.run(asked)
+                if batch.removed:
+                    connection.execute(self._sql.remove, [at(*key) for key in batch.removed])
+                self._commit(connection, transaction, "a batch")
+            except Exception as error:
+                logger.info("%d calls run alone, not in one batch: %s", len(asked), said_by(error))
+                if transaction is None or not transaction.is_active:
+                    # It may be open in the database all the same, for whoever is next.
+                    connection.invalidate(error)
+                return [ALONE] * len(asked)
+        return verdicts
+
     def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
-        with self._engine.connect() as connection:
-            transaction = connection.begin()
-            if self._is_sqlite:
-                begin_immediate(connection)
+        with self._open() as connection:
+            transaction = connection.get_transaction()
             try:
                 answer = self._answer(connection, call, handler)
             except Refuse as refusal:
-                # Nothing but a Try's refusal is final: the operation is asked for again.
-                transaction.rollback()
+                # Nothing but a Try's refusal is final: the operation is asked for again. What
+                # was done is undone when the connection goes back.
                 return Refused(refusal.reason)
-            if not transaction.is_active:
-                raise ParticipantError(
-                    f"the handler of {call.action} ended the fence's local transaction; what it "
-                    "did cannot be undone any more"
-                )
-            try:
-                transaction.commit()
-            except DBAPIError as error:
-                # SQLite may still be in the transaction; such a connection must not be used again.
-                connection.invalidate(error)
-                if _given_up(error):
-                    raise
-                raise FenceUnavailable(
-                    f"it may or may not have committed: {_said(error)}"
-                ) from error
+            self._commit(connection, transaction, f"the handler of {call.action}")
             return answer
+
+    def _open(self) -> Connection:
+        """Return a connection in a transaction; on SQLite, the one that may write."""
+        connection = self._engine.connect()
+        try:
+            connection.begin()
+            if self._is_sqlite:
+                begin_immediate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _commit(
+        self, connection: Connection, transaction: RootTransaction | None, who: str
+    ) -> None:
+        if transaction is None or not transaction.is_active:
+            raise ParticipantError(f"{who} {ENDED}")
+        if not is_sound(connection):
+            raise ParticipantError(f"{who} {HIDDEN}")
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            # SQLite may still be in the transaction; such a connection must not be used again.
+            connection.invalidate(error)
+            if given_up(error):
+                raise
+            raise FenceUnavailable(f"it may or may not have committed: {said_by(error)}") from error
 
     def _answer(self, connection: Connection, call: FencedCall, handler: Handler) -> Answer:
         inserted = call.operation is not Operation.CONFIRM and self._put(connection, call)
@@ -133,9 +190,7 @@ class SqlAlchemyFence:
     def _try(self, connection: Connection, call: FencedCall, handler: Handler) -> Answer:
         # Asked only now, because the row may have been waited for.
         if call.not_after_us and (late_us := self._now() - call.not_after_us) > 0:
-            raise TryTooLate(
-                f"the Try is {late_us / 1e6:.3f} s too late by this participant's clock"
-            )
+            raise too_late(late_us)
         try:
             with connection.begin_nested():
                 result = handler(connection)
@@ -251,15 +306,15 @@ class SqlAlchemyFence:
             connection.execute(self._sql.change, values)
 
 
-def _given_up(error: Exception) -> bool:
-    """Whether the database undid the transaction in favour of another one."""
-    original = getattr(error, "orig", None)
-    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    return state in _GIVEN_UP
-
-
-def _said(error: Exception) -> str:
-    """Return what the database said, without the statement and its parameters."""
-    original = getattr(error, "orig", None) or error
-    text = str(original).strip().splitlines()
-    return f"{type(original).__name__}: {text[0] if text else ''}"
+def _turns(asked: Sequence[Asked]) -> list[list[int]]:
+    """Split calls so that each branch occurs once in a turn, and its calls keep their order."""
+    turns: list[list[int]] = []
+    met: dict[tuple[str, str], int] = {}
+    for place, one in enumerate(asked):
+        key = key_of(one.call)
+        turn = met.get(key, 0)
+        met[key] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(place)
+    return turns

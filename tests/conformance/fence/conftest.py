@@ -1,28 +1,41 @@
-"""A tiny stock, fenced, on every database the fence is for."""
+"""A tiny stock, fenced, on every database the fence is for, alone and in company.
+
+Every rule holds for a call that is run alone, for one between neighbours in a batch, and for one
+in the set of a set-based handler.
+"""
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from trypact.call import Answer, FencedCall
+from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
+from trypact.errors import Refuse
 from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.fence.contract import ALONE, Asked, Said, Verdict
 from trypact.kinds import Kind, Operation
 
 from tests.servers.postgres import PostgresServer
 
 ENGINES = ("sqlite", "sqlite with an ordinary engine", "sqlite with a begin hook", "postgresql")
+ALL_ALONE, IN_A_BATCH, IN_A_SET = COMPANY = ("alone", "in a batch", "in a set")
 
 
 class Shop:
-    """One sku of which 10 are sellable, behind a fence; counts what really ran."""
+    """One sku of which 10 are sellable, behind a fence; counts what really ran.
 
-    def __init__(self, engine: Engine) -> None:
+    In company each call is between two neighbours, of which one must always be done, and one
+    always be refused, whatever becomes of the call.
+    """
+
+    def __init__(self, engine: Engine, company: str = ALL_ALONE) -> None:
         self.engine = engine
+        self.company = company
+        self._calls = itertools.count(1)
         self.clock_us = 1_000_000
         self.fence = SqlAlchemyFence(engine, now=lambda: self.clock_us)
         self.fence.create_tables()
@@ -54,10 +67,10 @@ class Shop:
 
     @property
     def status(self) -> str | None:
-        """What the fence's only row says."""
+        """What the fence's only row says, but for those of neighbours."""
         with self.engine.connect() as connection:
             found: str | None = connection.execute(
-                text("SELECT status FROM trypact_fence")
+                text("SELECT status FROM trypact_fence WHERE branch_id <> 'neighbour'")
             ).scalar_one_or_none()
         return found
 
@@ -73,8 +86,43 @@ class Shop:
                 **fields,
             }
         )
-        move = getattr(self, f"move_{operation}")
-        return self.fence.run(call, handler or move)
+        handler = handler or getattr(self, f"move_{operation}")
+        if self.company == ALL_ALONE:
+            return self.fence.run(call, handler)
+        return self._run_in_company(Asked(call, handler))
+
+    def run_many(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """Run a batch, and what is left over alone, as the participant does."""
+        verdicts = self.fence.run_many(asked)
+        return [
+            self._run_left_over(one) if verdict is ALONE else verdict
+            for one, verdict in zip(asked, verdicts, strict=True)
+        ]
+
+    def _run_left_over(self, one: Asked) -> Verdict:
+        try:
+            return self.fence.run(one.call, one.handler)
+        except Exception as error:
+            return error
+
+    def _run_in_company(self, one: Asked) -> Answer:
+        number = next(self._calls)
+        asked = [
+            # Keys on both sides of every other, so that the call is in the middle of every order.
+            neighbour(f"\1 {number}", lambda connection: b"done"),
+            one,
+            neighbour(f"~ {number}", refuse),
+        ]
+        if self.company == IN_A_SET:
+            asked = [each._replace(together=run_each) for each in asked]
+        before, verdict, after = self.run_many(asked)
+        assert before == Ok(b"done")
+        assert isinstance(after, Refused)
+        assert after.reason == "a neighbour's no"
+        if isinstance(verdict, Exception):
+            raise verdict
+        assert verdict is not ALONE
+        return verdict
 
     def start(self, *arguments: Any, **fields: Any) -> Any:
         """Make a call on another thread; returns its future."""
@@ -98,6 +146,29 @@ class Shop:
         self.ran.append(operation)
         connection.execute(text(f"UPDATE stock SET {change} WHERE sku = 'a'"))
         return b"result of run %d" % len(self.ran)
+
+
+def neighbour(xid: str, handler: Callable[[Connection], bytes]) -> Asked:
+    call = FencedCall(xid, "neighbour", "inventory.reserve", Kind.TCC, Operation.TRY)
+    return Asked(call, handler)
+
+
+def refuse(connection: Connection) -> bytes:
+    connection.execute(text("UPDATE stock SET sold = 99"))
+    raise Refuse("a neighbour's no")
+
+
+def run_each(asked: Sequence[Asked], connection: Connection) -> list[Said]:
+    """A set-based handler that is none: it refuses what a plain one would, and fails as one."""
+    said: list[Said] = []
+    for one in asked:
+        try:
+            with connection.begin_nested():
+                what: bytes | PendingType = one.handler(connection)
+            said.append(what)
+        except Refuse as refusal:
+            said.append(refusal)
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +221,14 @@ def _own_transactions(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
+@pytest.fixture(params=COMPANY)
+def company(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def shop(engine: Engine) -> Iterator[Shop]:
-    shop = Shop(engine)
+def shop(engine: Engine, company: str) -> Iterator[Shop]:
+    shop = Shop(engine, company)
     yield shop
     shop.close()
 

@@ -1,17 +1,20 @@
 """What only one database can do to a fence."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from trypact.call import Ok
-from trypact.errors import FenceUnavailable
+from trypact.errors import FenceUnavailable, ParticipantError
 from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
+from trypact.kinds import Kind
 
-from tests.conformance.fence.conftest import Gate, Shop
+from tests.conformance.fence.conftest import Gate, Shop, neighbour
 
 # ---------------------------------------------------------------- PostgreSQL
 
@@ -78,8 +81,10 @@ def test_a_serialization_failure_is_run_again(postgres_engine: Callable[..., Eng
     shop.close()
 
 
-def test_a_lost_connection_is_an_unknown_outcome(postgres_engine: Callable[..., Engine]) -> None:
-    shop = Shop(postgres_engine())
+def test_a_lost_connection_is_an_unknown_outcome(
+    postgres_engine: Callable[..., Engine], company: str
+) -> None:
+    shop = Shop(postgres_engine(), company)
 
     def lose(connection: Connection) -> bytes:
         shop.move_try(connection)
@@ -96,6 +101,24 @@ def test_a_lost_connection_is_an_unknown_outcome(postgres_engine: Callable[..., 
     shop.close()
 
 
+def test_an_error_that_a_handler_hides_is_no_success(
+    postgres_engine: Callable[..., Engine], company: str
+) -> None:
+    shop = Shop(postgres_engine(), company)
+
+    def hide(connection: Connection) -> bytes:
+        shop.move_deliver(connection)
+        with contextlib.suppress(DBAPIError):
+            connection.execute(text("SELECT 1 / 0"))
+        return b""
+
+    # The driver calls its COMMIT a success, and nothing of it is kept.
+    with pytest.raises(ParticipantError, match="hid an error of the database"):
+        shop.run("deliver", hide, kind=Kind.MESSAGE)
+    assert (shop.status, shop.stock) == (None, (10, 0, 0))
+    shop.close()
+
+
 def test_an_exhausted_pool_is_an_unknown_outcome(
     postgres_engine: Callable[..., Engine], gate: Gate
 ) -> None:
@@ -105,6 +128,9 @@ def test_an_exhausted_pool_is_an_unknown_outcome(
 
     with pytest.raises(FenceUnavailable, match="QueuePool limit"):
         shop.run("try", xid="y")
+    # Nobody of a batch waits for it once more.
+    verdicts = shop.fence.run_many([neighbour("y", shop.move_try), neighbour("z", shop.move_try)])
+    assert [type(verdict) for verdict in verdicts] == [FenceUnavailable] * 2
     gate.open()
     assert isinstance(first.result(10), Ok)
     shop.close()

@@ -1,0 +1,176 @@
+"""SQL over many fence rows at once: one round trip to insert, read or change a whole batch.
+
+The rows always come sorted by key, and each key once. No statement joins the table with the
+parameters in a way the planner could turn into a scan: a plan that is made while the table is
+small would be kept while it grows. So reads go row by row inside one statement (LATERAL), and
+changes are inserts that always meet their row.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    LargeBinary,
+    String,
+    Table,
+    bindparam,
+    func,
+    select,
+    true,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from trypact.fence.rules import Row, Status
+
+Key = tuple[str, str]
+_KEY = ("xid", "branch_id")
+_CHANGED = ("status", "result", "reason", "updated_at")
+
+
+class FenceRow(NamedTuple):
+    """A whole row, in the order of the table's columns."""
+
+    xid: str
+    branch_id: str
+    action: str
+    kind: str
+    status: str
+    result: bytes
+    reason: str
+    created_at: int
+    updated_at: int
+    not_after: int
+
+
+class Rows(Protocol):
+    """The rows of a fence, for a batch."""
+
+    def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
+        """Insert the rows whose keys are new; return those keys.
+
+        Waits for other transactions that hold one of them.
+        """
+        ...
+
+    def read(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
+        """Return the rows that there are, locked where the database locks rows."""
+        ...
+
+    def write(self, connection: Connection, rows: Sequence[FenceRow]) -> None:
+        """Change what rows say that this transaction has inserted or locked."""
+        ...
+
+
+def rows_of(table: Table, dialect: str) -> Rows:
+    """Return the rows of a fence's table in a database of that dialect."""
+    return _SqliteRows(table) if dialect == "sqlite" else _PostgresRows(table)
+
+
+def _rows(found: Iterable[Any]) -> dict[Key, Row]:
+    return {
+        (xid, branch_id): Row(action, kind, Status(status), bytes(result), reason)
+        for xid, branch_id, action, kind, status, result, reason in found
+    }
+
+
+class _PostgresRows:
+    """Every column travels as one array."""
+
+    def __init__(self, table: Table) -> None:
+        columns = table.c
+        given = {name: columns[name] for name in FenceRow._fields}
+        sent = _unnested(list(FenceRow._fields))
+        insert = postgresql.insert(table).from_select(
+            list(FenceRow._fields), select(*(sent.c[name] for name in given))
+        )
+        self._put = insert.on_conflict_do_nothing().returning(columns.xid, columns.branch_id)
+        self._write = insert.on_conflict_do_update(
+            index_elements=[columns.xid, columns.branch_id],
+            set_={name: insert.excluded[name] for name in _CHANGED},
+        )
+        keys = _unnested(list(_KEY))
+        row = (
+            select(columns.action, columns.kind, columns.status, columns.result, columns.reason)
+            .where(columns.xid == keys.c.xid, columns.branch_id == keys.c.branch_id)
+            .with_for_update()
+            .lateral("found")
+        )
+        self._read = select(keys.c.xid, keys.c.branch_id, *row.c).select_from(
+            keys.join(row, true())
+        )
+
+    def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
+        found = connection.execute(self._put, _arrays(FenceRow._fields, rows))
+        return {(xid, branch_id) for xid, branch_id in found}
+
+    def read(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
+        return _rows(connection.execute(self._read, _arrays(_KEY, keys)))
+
+    def write(self, connection: Connection, rows: Sequence[FenceRow]) -> None:
+        connection.execute(self._write, _arrays(FenceRow._fields, rows))
+
+
+_ARRAYS: dict[str, Any] = {
+    "result": ARRAY(LargeBinary),
+    "created_at": ARRAY(BigInteger),
+    "updated_at": ARRAY(BigInteger),
+    "not_after": ARRAY(BigInteger),
+}
+
+
+def _unnested(names: list[str]) -> Any:
+    arrays = (bindparam(f"all_{name}", type_=_ARRAYS.get(name, ARRAY(String))) for name in names)
+    return func.unnest(*arrays).table_valued(*names).render_derived(name="sent")
+
+
+def _arrays(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    columns = zip(*rows, strict=True)
+    return {f"all_{name}": list(values) for name, values in zip(names, columns, strict=True)}
+
+
+class _SqliteRows:
+    """The database is in this process: a statement of many rows saves SQLAlchemy's own work."""
+
+    def __init__(self, table: Table) -> None:
+        dialect: Any = sqlite.dialect()
+        self._table = dialect.identifier_preparer.format_table(table)
+        self._columns = ", ".join(FenceRow._fields)
+        changes = ", ".join(f"{name} = ?" for name in _CHANGED)
+        self._write = f"UPDATE {self._table} SET {changes} WHERE xid = ? AND branch_id = ?"  # noqa: S608
+
+    def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
+        statement = (
+            f"INSERT INTO {self._table} ({self._columns})"  # noqa: S608
+            f" VALUES {_marks(len(FenceRow._fields), len(rows))}"
+            " ON CONFLICT DO NOTHING RETURNING xid, branch_id"
+        )
+        found = connection.exec_driver_sql(statement, _flat(rows))
+        return {(xid, branch_id) for xid, branch_id in found}
+
+    def read(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
+        # CROSS JOIN is kept in its order: for each key, one look into the primary key.
+        statement = (
+            f"WITH asked (xid, branch_id) AS (VALUES {_marks(2, len(keys))})"  # noqa: S608
+            " SELECT f.xid, f.branch_id, f.action, f.kind, f.status, f.result, f.reason"
+            f" FROM asked CROSS JOIN {self._table} f"
+            " WHERE f.xid = asked.xid AND f.branch_id = asked.branch_id"
+        )
+        return _rows(connection.exec_driver_sql(statement, _flat(keys)))
+
+    def write(self, connection: Connection, rows: Sequence[FenceRow]) -> None:
+        changes = [
+            (row.status, row.result, row.reason, row.updated_at, row.xid, row.branch_id)
+            for row in rows
+        ]
+        connection.exec_driver_sql(self._write, changes)
+
+
+def _marks(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
+
+
+def _flat(rows: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(value for row in rows for value in row)
