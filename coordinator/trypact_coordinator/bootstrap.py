@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -17,9 +17,13 @@ from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.ids import Uuid7
+from trypact_coordinator.server.listening import CannotListen
 from trypact_coordinator.server.serving import Server
-from trypact_coordinator.settings import Settings
+from trypact_coordinator.settings import OFF, Settings
 from trypact_coordinator.transport.grpc import GrpcTransport
+
+if TYPE_CHECKING:
+    from trypact_coordinator.server.http import HttpServer
 
 # What is answered after the coordinator has settled what it could.
 _LAST_ANSWERS_MS = 500
@@ -32,21 +36,27 @@ log = structlog.get_logger(__name__)
 class Running:
     """A coordinator that serves."""
 
-    def __init__(self, coordinator: Coordinator, server: Server) -> None:
+    def __init__(self, coordinator: Coordinator, server: Server, http: "HttpServer | None") -> None:
         self.coordinator = coordinator
         self.server = server
+        self.http = http
 
     @property
     def address(self) -> str:
         """Where it serves, with the port it was given."""
         return self.server.address
 
+    @property
+    def http_url(self) -> str:
+        """Where its pages are; "" when it has none."""
+        return self.http.url if self.http else ""
+
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a coordinator for the time of the block.
 
-    The port is taken before the journal, so that a mistake in either leaves the other alone.
+    The ports are taken before the journal, so that a mistake in either leaves the other alone.
     Raises CannotListen, JournalError, ValueError (a journal address that is none).
     """
     server = Server(settings.listen, insecure=settings.insecure, rpcs_max=settings.rpcs_max)
@@ -59,23 +69,45 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         settings=settings.runtime,
         failpoints=Failpoints.from_environment(),
     )
+    http = _http_server(settings)
     await server.start(coordinator)
     try:
+        if http is not None:
+            await http.start(coordinator)
         await coordinator.start(settings.owner_name)
         await server.open()
-        yield Running(coordinator, server)
+        if http is not None:
+            http.open()
+        yield Running(coordinator, server, http)
     finally:
+        if http is not None:
+            http.drain()
         await server.drain()
         await coordinator.stop(settings.stop_grace_ms)
         await server.stop(_LAST_ANSWERS_MS)
+        if http is not None:
+            await http.stop()
 
 
-async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+def _http_server(settings: Settings) -> "HttpServer | None":
+    if settings.http_listen == OFF:
+        return None
+    # Not before it is asked for: it costs memory that a coordinator without pages can do without.
+    from trypact_coordinator.server.http import HttpServer
+
+    try:
+        return HttpServer(settings.http_listen, insecure=settings.insecure)
+    except CannotListen as error:
+        # There are two addresses; say which.
+        raise type(error)(f"http-listen: {error}") from error
+
+
+async def serve(settings: Settings, ready: Callable[[Running], None]) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
         settings: what to run with.
-        ready: told the address once calls are answered.
+        ready: told once calls are answered.
 
     Raises what `running` raises, and the reason if the coordinator has to stop by itself.
     """
@@ -84,7 +116,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         async with running(settings) as coordinator:
             fatal = coordinator.coordinator.fatal
             _collect_garbage_rarely()
-            ready(coordinator.address)
+            ready(coordinator)
             await asyncio.wait((stop, fatal), return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping", address=coordinator.address)
         if fatal.done():

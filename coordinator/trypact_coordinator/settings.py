@@ -22,6 +22,10 @@ from trypact_coordinator.runtime.settings import RuntimeSettings
 ENVIRONMENT_PREFIX = "TRYPACT_"
 # Where `trypact dev` keeps its journal, unless it is told otherwise.
 DEV_JOURNAL = "sqlite:///trypact-dev.db"
+# Where `trypact dev` serves HTTP, unless it is told otherwise.
+DEV_HTTP_LISTEN = "127.0.0.1:7080"
+# What `http-listen` says for no HTTP at all.
+OFF = "off"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -90,6 +94,9 @@ class Settings:
     """What a coordinator runs with. Durations are milliseconds; people write them as `5s`."""
 
     listen: str = _setting(_text, "127.0.0.1:7000", "Address to serve on, HOST:PORT.")
+    http_listen: str = _setting(
+        _text, OFF, "Address for /metrics and /healthz over HTTP, HOST:PORT, or off."
+    )
     journal: str = _setting(
         _text, "sqlite:///trypact.db", "Journal: sqlite:///PATH, postgresql://..., or memory:."
     )

@@ -42,7 +42,8 @@ class Desk:
 
     def start_coordinator(self) -> ServerProcess:
         """`trypact dev`, at the same address each time."""
-        process = self.terminal(f"trypact dev --listen {self.address}", r"listening on \S+")
+        command = f"trypact dev --listen {self.address} --http-listen off"
+        process = self.terminal(command, r"listening on \S+")
         self.address = process.wait_for(r"listening on (\S+)")[1]
         return process
 

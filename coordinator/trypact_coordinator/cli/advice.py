@@ -79,7 +79,7 @@ ADVICE = {
     ),
     "BAD_SETTING": Advice("operator", "Correct it; `trypact serve --help` lists every setting."),
     "CANNOT_LISTEN": Advice(
-        "operator", "Choose another address with --listen, or stop what uses it."
+        "operator", "Choose another address (--listen, --http-listen), or stop what uses it."
     ),
     "NOT_LOOPBACK": Advice(
         "operator", "Use --listen 127.0.0.1:PORT, or --insecure in a network you trust."

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trypact_coordinator.cli.failures import of_reason
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.settings import (
+    DEV_HTTP_LISTEN,
     DEV_JOURNAL,
     FIELDS,
     Settings,
@@ -19,8 +20,11 @@ from trypact_coordinator.settings import (
     written_default,
 )
 
+if TYPE_CHECKING:
+    from trypact_coordinator.bootstrap import Running
+
 # What `dev` has by default in place of what `serve` has.
-_OF_DEV = {"journal": DEV_JOURNAL}
+_OF_DEV = {"journal": DEV_JOURNAL, "http_listen": DEV_HTTP_LISTEN}
 
 
 def _options(
@@ -55,21 +59,30 @@ def serve(config: Path | None, **flags: object) -> None:
     at once.
     """
     settings = load_settings(flags, os.environ, config)
-    _run(settings, lambda address: click.echo(f"listening on {address}", err=True))
+
+    def ready(running: "Running") -> None:
+        if running.http_url:
+            click.echo(f"metrics at {running.http_url}/metrics", err=True)
+        click.echo(f"listening on {running.address}", err=True)
+
+    _run(settings, ready)
 
 
 @click.command()
 @_options(_OF_DEV)
 def dev(config: Path | None, **flags: object) -> None:
-    """Run a coordinator for development, with its journal in ./trypact-dev.db.
+    """Run a coordinator for development, with its journal in ./trypact-dev.db, and metrics.
 
     Takes the settings of `trypact serve`.
     """
     settings = load_settings(flags, os.environ, config, _OF_DEV)
 
-    def ready(address: str) -> None:
+    def ready(running: "Running") -> None:
+        address = running.address
         click.echo(f"coordinator   {address}", err=True)
         click.echo(f"journal       {settings.journal}", err=True)
+        if running.http_url:
+            click.echo(f"metrics       {running.http_url}/metrics", err=True)
         click.echo(f"in Python     trypact.Client({address!r})", err=True)
         click.echo(f"by hand       trypact tx list --server {address}", err=True)
         click.echo(f"listening on {address}", err=True)
@@ -77,17 +90,17 @@ def dev(config: Path | None, **flags: object) -> None:
     _run(settings, ready)
 
 
-def _run(settings: Settings, ready: Callable[[str], None]) -> None:
+def _run(settings: Settings, ready: Callable[["Running"], None]) -> None:
     from trypact_coordinator.bootstrap import configure_logging, run
     from trypact_coordinator.bootstrap import serve as serve_until_stopped
 
     configure_logging(settings.log_level)
     started = False
 
-    def is_ready(address: str) -> None:
+    def is_ready(running: "Running") -> None:
         nonlocal started
         started = True
-        ready(address)
+        ready(running)
 
     try:
         run(serve_until_stopped(settings, is_ready))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 from pathlib import Path
@@ -127,9 +128,11 @@ async def test_insecure_serves_every_address(tmp_path: Path) -> None:
 
 
 async def test_dev_says_where_everything_is(tmp_path: Path) -> None:
-    async with serving(tmp_path / "dev.db", command="dev") as coordinator:
+    http = ("--http-listen", "127.0.0.1:0")
+    async with serving(tmp_path / "dev.db", *http, command="dev") as coordinator:
         assert f"coordinator   {coordinator.address}" in coordinator.said
         assert f"sqlite:///{tmp_path}/dev.db" in coordinator.said
+        assert re.search(r"metrics       http://127.0.0.1:\d+/metrics", coordinator.said)
         await coordinator.stop()
 
 

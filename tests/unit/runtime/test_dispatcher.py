@@ -175,3 +175,23 @@ def test_the_view_counts_what_is_in_flight_and_what_waits() -> None:
     view = bench.dispatcher.view("inventory")
     assert (view.in_flight, view.queued) == (2, 1)
     assert replace(view, queued=0) == replace(bench.dispatcher.view("coupon"), in_flight=2)
+
+
+def test_every_call_is_counted_by_what_came_back_and_so_is_one_that_never_left() -> None:
+    bench = Bench()
+    bench.dispatch(Operation.TRY)
+    bench.transport.answer(Ok())
+    bench.dispatch(Operation.CONFIRM)
+    bench.transport.answer(Unknown("UNAVAILABLE"))
+    bench.dispatch(Operation.CONFIRM, "b", "ghost.act")
+    counted = {
+        (participant, *key): count
+        for participant, attempts in bench.meters.attempts.items()
+        for key, count in attempts.items()
+        if count
+    }
+    assert counted == {
+        ("inventory", Operation.TRY, Ok): 1,
+        ("inventory", Operation.CONFIRM, Unknown): 1,
+        ("ghost", Operation.CONFIRM, None): 1,
+    }
