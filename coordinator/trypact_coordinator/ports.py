@@ -165,6 +165,10 @@ class Journal(Protocol):
         """Return the durable transaction, or None."""
         ...
 
+    async def known(self, xids: Sequence[str]) -> frozenset[str]:
+        """Return those of the xids that `load` would find."""
+        ...
+
     async def flushed(self, xid: str) -> bool:
         """Whether what `load` has just shown of an xid survives a crash of the database as well.
 

@@ -196,6 +196,11 @@ class FaultyJournal(MemoryJournal):
         await self._read()
         return await super().load(xid)
 
+    async def known(self, xids: Sequence[str]) -> frozenset[str]:
+        """See Journal."""
+        await self._read()
+        return await super().known(xids)
+
     async def in_flight(self, epoch: int, after: str, limit: int) -> Sequence[Transaction]:
         """See Journal."""
         await self._read()

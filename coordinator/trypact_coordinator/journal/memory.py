@@ -138,6 +138,11 @@ class MemoryJournal:
         held = self.store.transactions.get(xid)
         return held[0] if held else None
 
+    async def known(self, xids: Sequence[str]) -> frozenset[str]:
+        """See Journal."""
+        self._check_open()
+        return frozenset(xid for xid in xids if xid in self.store.transactions)
+
     async def flushed(self, xid: str) -> bool:
         """See Journal."""
         return True

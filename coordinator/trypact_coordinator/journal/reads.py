@@ -48,6 +48,11 @@ class SqlReads(ABC):
         rows = await self._read(self._sql["load"], {"xid": xid})
         return decode(*rows[0]) if rows else None
 
+    async def known(self, xids: Sequence[str]) -> frozenset[str]:
+        """See Journal."""
+        asked = msgspec.json.encode(xids).decode()
+        return frozenset(row[0] for row in await self._read(self._sql["known"], {"xids": asked}))
+
     async def flushed(self, xid: str) -> bool:
         """See Journal. So it is where every commit waits for the disk."""
         return True

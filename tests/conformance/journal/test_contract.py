@@ -85,6 +85,15 @@ async def test_xids_that_look_alike_are_strangers(journal: Journal) -> None:
         assert found.xid == xid
 
 
+async def test_of_many_xids_those_that_are_known_are_told(journal: Journal) -> None:
+    xids = ["a", "a'b", 'a"b', "a\\b", "{a}", "[1]", "NULL", "~" * 128]
+    await keep(journal, *map(begun, xids))
+    strangers = ["A", "a'", "1", "", "~" * 127]
+    assert await journal.known([*strangers, *xids]) == frozenset(xids)
+    assert await journal.known(strangers) == frozenset()
+    assert await journal.known([]) == frozenset()
+
+
 async def test_large_payloads_and_many_branches_come_back(journal: Journal) -> None:
     branches = tuple(
         BranchSpec(f"b{n}", Kind.TCC, "inventory.reserve", bytes([n]) * 8_000) for n in range(256)

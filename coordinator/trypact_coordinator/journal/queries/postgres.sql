@@ -69,6 +69,10 @@ VALUES (1, '', 0, gen_random_uuid()::text, 0) ON CONFLICT (id) DO NOTHING;
 -- name: load
 SELECT xid, spec, progress FROM transactions WHERE xid = %(xid)s;
 
+-- name: known
+SELECT xid FROM transactions
+WHERE xid IN (SELECT jsonb_array_elements_text(%(xids)s::jsonb));
+
 -- name: in_flight
 SELECT xid, spec, progress FROM transactions
 WHERE due_at = 0 AND xid > %(after)s AND epoch < %(epoch)s

@@ -45,6 +45,9 @@ VALUES (1, '', 0, lower(hex(randomblob(16))), 0) ON CONFLICT (id) DO NOTHING;
 -- name: load
 SELECT xid, spec, progress FROM transactions WHERE xid = :xid;
 
+-- name: known
+SELECT xid FROM transactions WHERE xid IN (SELECT value FROM json_each(:xids));
+
 -- name: in_flight
 SELECT xid, spec, progress FROM transactions INDEXED BY transactions_due
 WHERE due_at = 0 AND xid > :after AND epoch < :epoch
