@@ -1,137 +1,139 @@
 """Measures this machine: `make bench`, or `python -m tests.bench --help`.
 
-The real client, a real coordinator process and a no-op participant process, TCC of 4 branches, on
-SQLite and on a PostgreSQL that syncs. Prints a table and writes it as a page. Absolute figures
-move from day to day and from machine to machine: compare within one run.
+Every case on the real client, a real coordinator process and a database that syncs, beside a bare
+loop of our own. Absolute figures move from day to day and from machine to machine: compare within
+one run.
 """
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as PrintedTable
 
-from tests.bench.cases import JOURNALS, Bench, Case, Result
-from tests.bench.load import SHAPES
-from tests.bench.machine import Machine, this_machine
+from tests.bench import cases, findings, plots, report
+from tests.bench.findings import Findings, Table
+from tests.bench.machine import this_machine
+from tests.bench.plan import Plan, Step
+from tests.bench.recovery import recovery
+from tests.bench.rig import Rig
+from tests.bench.shop import shop
+from tests.bench.soak import soak
 from tests.tidy.repository import ROOT
 
-COLUMNS = (
-    "journal",
-    "clients",
-    "tx/s",
-    "p50 ms",
-    "p99 ms",
-    "coordinator",
-    "client",
-    "participant",
-    "database",
-    "commits/tx",
-    "records/tx",
-)
-PAGE = """\
-# Benchmark
-
-Written by `make bench` on {date}. {machine}.
-
-Each transaction is a {shape} of 4 branches at 4 no-op participants (one process, no database):
-the real client, one coordinator process, everything on this one machine. Each client waits for its
-outcome (all branches settled) before it opens the next transaction. The journal is durable:
-SQLite with `synchronous=FULL`, PostgreSQL with `fsync` on. CPU is milliseconds for 1,000
-transactions; *client* is all initiators together, and SQLite works inside the coordinator.
-
-{table}
-
-Absolute figures move from day to day and from machine to machine; compare within one run.
-"""
+CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
+    "tcc": cases.tcc,
+    "bare": cases.bare,
+    "rollback": cases.rollback,
+    "interactive": cases.interactive,
+    "saga": cases.saga,
+    "shop": shop,
+    "recovery": recovery,
+    "soak": soak,
+}
+PAGE = ROOT / "docs/benchmarks/latest.md"
+DEFAULT = Plan()
+QUICK = Plan(clients=(1, 64), warm_up_seconds=0.5, seconds=1.0, soak_seconds=3.0, in_flight=(100,))
+QUICK_CASES = ("tcc", "bare", "rollback", "recovery", "soak")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a first look: 1 second a case")
-    parser.add_argument("--seconds", type=float, default=5.0, help="watched time of each case")
-    parser.add_argument("--clients", default="1,16,64", help="initiators at once, a case for each")
-    parser.add_argument("--journals", default=",".join(JOURNALS), help="any of %(default)s")
-    parser.add_argument("--shape", default="tcc", choices=sorted(SHAPES))
+    parser.add_argument("--quick", action="store_true", help="a first look, within a minute")
+    parser.add_argument("--cases", type=_words, help=f"any of {','.join(CASES)}")
+    parser.add_argument("--clients", type=_numbers, help="initiators at once, a load for each")
+    parser.add_argument("--journals", type=_words, help=f"any of {','.join(DEFAULT.journals)}")
+    parser.add_argument("--seconds", type=float, help="watched time of each load")
+    parser.add_argument("--soak-seconds", type=float, help="watched time of the soak")
+    parser.add_argument("--in-flight", type=_numbers, help="transactions at the kill, for recovery")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "docs/benchmarks/latest.md", help="the page to write"
+        "--out", type=Path, help="the page to write, figures and plots beside it; "
+        f"{PAGE.relative_to(ROOT)} if everything is run"
+    )  # fmt: skip
+    parser.add_argument(
+        "--draw", action="store_true", help="only write the page again, from its figures"
     )
     return parser.parse_args()
 
 
-def cases(asked: argparse.Namespace) -> list[Case]:
-    seconds = 1.0 if asked.quick else asked.seconds
-    return [
-        Case(
-            journal=journal,
-            shape=asked.shape,
-            clients=int(clients),
-            warm_up_seconds=min(seconds, 1.0),
-            seconds=seconds,
-        )
-        for journal in asked.journals.split(",")
-        for clients in asked.clients.split(",")
-    ]
+def plan_of(asked: argparse.Namespace) -> Plan:
+    fields = [field.name for field in dataclasses.fields(Plan)]
+    given = {name: value for name in fields if (value := getattr(asked, name, None)) is not None}
+    return dataclasses.replace(QUICK if asked.quick else DEFAULT, **given)
 
 
-def cells(result: Result) -> list[str]:
-    return [
-        result.case.journal,
-        str(result.case.clients),
-        f"{result.rate:,.0f}",
-        f"{result.p50_ms:.1f}",
-        f"{result.p99_ms:.1f}",
-        f"{result.coordinator_cpu_ms:,.0f}",
-        f"{result.client_cpu_ms:,.0f}",
-        f"{result.participant_cpu_ms:,.0f}",
-        f"{result.database_cpu_ms:,.0f}" if result.database_cpu_ms else "-",
-        f"{result.commits:.2f}",
-        f"{result.records:.2f}",
-    ]
+def steps_of(asked: argparse.Namespace) -> list[Step]:
+    plan = plan_of(asked)
+    names = asked.cases or (QUICK_CASES if asked.quick else tuple(CASES))
+    return [step for name in names for step in CASES[name](plan)]
 
 
-def page(results: Sequence[Result], machine: Machine, shape: str) -> str:
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, results)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    date = datetime.now(UTC).date().isoformat()
-    return PAGE.format(date=date, machine=machine.describe(), shape=shape, table=table)
+def run(steps: list[Step], console: Console) -> Findings:
+    """Run the steps, one after the other; the first that fails ends the run."""
+    machine = this_machine()
+    console.print(machine.describe(), style="dim")
+    if machine.load > machine.cores / 2:
+        console.print("This machine is busy; the figures will be low.", style="yellow")
+    found = Findings(datetime.now(UTC).date().isoformat(), machine.describe())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Rig() as rig, Progress(*columns, console=console) as progress:
+        bar = progress.add_task("starting", total=sum(step.seconds for step in steps))
+        for step in steps:
+            progress.update(bar, description=step.what)
+            progress.print(f"{step.what}: {step.run(rig, found)}")
+            progress.advance(bar, step.seconds)
+    return found
+
+
+def write(found: Findings, page: Path) -> None:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    findings.save(found, page.with_suffix(".json"))
+    page.write_text(report.page(found, plots.draw(found, page.parent)))
+
+
+def printed(table: Table) -> PrintedTable:
+    shown = PrintedTable(title=table.title, title_justify="left")
+    for number, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
 
 
 def main() -> int:
     asked = arguments()
     console = Console(stderr=True)
-    machine = this_machine()
-    console.print(machine.describe(), style="dim")
-    if machine.load > machine.cores / 2:
-        console.print("This machine is busy; the figures will be low.", style="yellow")
-    bench, results = Bench(), []
-    try:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as progress:
-            everything = cases(asked)
-            bar = progress.add_task("starting", total=2 * len(everything))
-            for case in everything:
-                what = f"{case.journal}, {case.shape}, {case.clients} clients"
-                progress.update(bar, description=what)
-                results.append(bench.run(case, tick=lambda: progress.advance(bar)))
-                progress.advance(bar)
-                progress.print(f"{what}: {results[-1].rate:,.0f} tx/s")
-    finally:
-        bench.close()
-    table = Table(title=f"{asked.shape}, 4 branches; CPU in ms for 1,000 transactions")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "journal" else "right", no_wrap=True)
-    for result in results:
-        table.add_row(*cells(result))
-    Console(width=None if sys.stdout.isatty() else 132).print(table)
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(page(results, machine, asked.shape))
-    console.print(f"written to {asked.out}", style="dim")
+    everything = not (asked.quick or asked.cases)
+    page: Path | None = asked.out or (PAGE if everything or asked.draw else None)
+    if asked.draw and page is not None:
+        found = findings.load(page.with_suffix(".json"))
+    else:
+        found = run(steps_of(asked), console)
+    terminal = Console(width=None if sys.stdout.isatty() else 160)
+    for table in report.tables(found):
+        terminal.print(printed(table))
+    if page is not None:
+        write(found, page)
+        console.print(f"written to {page}", style="dim")
     return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
 
 
 if __name__ == "__main__":

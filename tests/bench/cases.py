@@ -1,138 +1,104 @@
-"""One case of the benchmark: a fresh coordinator on a fresh journal under one load."""
+"""The cases that are loads on no-op participants, on the product and on the bare loop."""
 
-import asyncio
-import json
-import os
-import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
-from tests.bench.load import Measured, drive, register
-from tests.bench.machine import cpu_ms
-from tests.servers.postgres import PostgresServer
-from tests.servers.process import ServerProcess, start_coordinator
-from tests.tidy.repository import ROOT
+from tests.bench.client import Order
+from tests.bench.findings import Findings, Load
+from tests.bench.plan import Plan, Step
+from tests.bench.rig import Rig, load_of, pids_of, started
 
-JOURNALS = ("sqlite", "postgresql")
-# A benchmark without them would measure how fast nothing can be promised.
-DURABLE = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on", "shared_buffers": "128MB"}
+# Case -> the kind of its client.
+KIND = {"tcc": "one shot", "saga": "one shot", "rollback": "one shot", "interactive": "interactive"}
+# Name in the findings -> journal and wire of a bare loop.
+BARE = {
+    "bare": ("postgresql", "messagepack"),
+    "bare, our wire": ("postgresql", "protobuf"),
+    "bare, sqlite": ("sqlite", "messagepack"),
+}
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is run."""
-
-    journal: str
-    shape: str
-    clients: int
-    warm_up_seconds: float
-    seconds: float
+def tcc(plan: Plan) -> Iterator[Step]:
+    """TCC of 4 branches, all confirmed."""
+    return _product(plan, "tcc", plan.clients)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came out; CPU is milliseconds for 1,000 transactions."""
-
-    case: Case
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    coordinator_cpu_ms: float
-    client_cpu_ms: float
-    participant_cpu_ms: float
-    database_cpu_ms: float
-    # Commits of the journal, and records in them, for each transaction.
-    commits: float
-    records: float
+def saga(plan: Plan) -> Iterator[Step]:
+    """A saga of 4 steps, one after the other."""
+    return _product(plan, "saga", plan.clients_of_the_rest)
 
 
-class Bench:
-    """The servers that cases share: the no-op participant, and PostgreSQL once it is needed."""
+def rollback(plan: Plan) -> Iterator[Step]:
+    """TCC of 4 branches, the third of which refuses."""
+    return _product(plan, "rollback", plan.clients_of_the_rest)
 
-    def __init__(self) -> None:
-        self._noop = ServerProcess([sys.executable, "-m", "tests.bench.noop"], folder=ROOT)
-        self._endpoint = self._noop.wait_for(r"listening on (\S+)")[1]
-        self._postgres: PostgresServer | None = None
 
-    def close(self) -> None:
-        self._noop.kill()
-        if self._postgres is not None:
-            self._postgres.remove()
+def interactive(plan: Plan) -> Iterator[Step]:
+    """TCC of 4 branches, each Try by itself."""
+    return _product(plan, "interactive", plan.clients_of_the_rest)
 
-    def run(self, case: Case, tick: Callable[[], None]) -> Result:
-        """Run a case. `tick` is called when its watched time begins."""
-        with tempfile.TemporaryDirectory(prefix="trypact-bench-") as folder:
-            url = self._journal(case, Path(folder))
-            coordinator, address = start_coordinator(url)
+
+def bare(plan: Plan) -> Iterator[Step]:
+    """The bare loop: the limit we measure ourselves against."""
+    for system in BARE:
+        for clients in plan.clients:
+            yield _step(f"{system}, {clients} clients", plan, _Bare(plan, system, clients))
+
+
+def _product(plan: Plan, case: str, every: tuple[int, ...]) -> Iterator[Step]:
+    for journal in plan.journals:
+        for clients in every:
+            what = f"{case} on {journal}, {clients} clients"
+            yield _step(what, plan, _Product(plan, case, journal, clients))
+
+
+class _Loaded:
+    """A step that is one load."""
+
+    def __init__(self, plan: Plan, case: str, system: str, clients: int) -> None:
+        self._plan, self._case, self._system = plan, case, system
+        self._clients = clients
+
+    def __call__(self, rig: Rig, findings: Findings) -> str:
+        load = self.run(rig)
+        findings.loads.append(load)
+        return f"{load.rate:,.0f} tx/s, p50 {load.p50_ms:.1f} ms"
+
+    def run(self, rig: Rig) -> Load:
+        raise NotImplementedError
+
+    def _order(self, kind: str, address: str, shape: str) -> Order:
+        plan = self._plan
+        return Order(kind, address, self._clients, plan.warm_up_seconds, plan.seconds, shape)
+
+
+class _Product(_Loaded):
+    def run(self, rig: Rig) -> Load:
+        participant, _ = rig.shared("noop")
+        with rig.journal(self._system) as journal:
+            with rig.coordinator(journal) as (coordinator, address):
+                order = self._order(KIND[self._case], address, self._case)
+                pids = pids_of({"coordinator": coordinator, "participant": participant})
+                seen, usage = rig.watch(order, pids, journal)
+            return load_of(self._case, self._system, self._clients, seen, usage, coordinator.output)
+
+
+class _Bare(_Loaded):
+    def __init__(self, plan: Plan, system: str, clients: int) -> None:
+        super().__init__(plan, "tcc", system, clients)
+
+    def run(self, rig: Rig) -> Load:
+        kind, wire = BARE[self._system]
+        participant, endpoint = rig.shared("bare.participant", wire)
+        with rig.journal(kind) as journal:
+            coordinator, address = started("bare.coordinator", endpoint, journal, wire)
             try:
-                register(address, self._endpoint)
-                pids = {"coordinator": coordinator.pid, "participant": self._noop.pid}
-                usage = Usage(pids, self._postgres if case.journal == "postgresql" else None)
-
-                def started() -> None:
-                    usage.start()
-                    tick()
-
-                measured = asyncio.run(
-                    drive(
-                        address,
-                        case.shape,
-                        case.clients,
-                        case.warm_up_seconds,
-                        case.seconds,
-                        started,
-                        usage.end,
-                    )
-                )
+                order = self._order("bare", address, wire)
+                pids = pids_of({"coordinator": coordinator, "participant": participant})
+                seen, usage = rig.watch(order, pids, journal)
             finally:
                 coordinator.stop()
-            return _result(case, measured, usage, coordinator.output)
-
-    def _journal(self, case: Case, folder: Path) -> str:
-        if case.journal == "sqlite":
-            return f"sqlite:///{folder}/journal.db"
-        if self._postgres is None:
-            self._postgres = PostgresServer(DURABLE)
-        return self._postgres.create_database()
+            return load_of("tcc", self._system, self._clients, seen, usage, coordinator.output)
 
 
-class Usage:
-    """CPU time of everybody who takes part, over the watched time."""
-
-    def __init__(self, pids: dict[str, int], postgres: PostgresServer | None) -> None:
-        self._pids = {**pids, "client": os.getpid()}
-        self._postgres = postgres
-        self._before: dict[str, float] = {}
-        self.used: dict[str, float] = {}
-
-    def start(self) -> None:
-        self._before = self._now()
-
-    def end(self) -> None:
-        self.used = {name: ms - self._before[name] for name, ms in self._now().items()}
-
-    def _now(self) -> dict[str, float]:
-        now = {name: cpu_ms(pid) for name, pid in self._pids.items()}
-        pid = self._postgres.pid if self._postgres else None
-        now["database"] = cpu_ms(pid, with_children=True) if pid else 0.0
-        return now
-
-
-def _result(case: Case, measured: Measured, usage: Usage, log: str) -> Result:
-    (line,) = (line for line in log.splitlines() if '"term ended"' in line)
-    ended = json.loads(line)
-    thousands = len(measured.latencies_ms) / 1000
-    return Result(
-        case=case,
-        rate=measured.rate,
-        p50_ms=measured.quantile(0.50),
-        p99_ms=measured.quantile(0.99),
-        coordinator_cpu_ms=usage.used["coordinator"] / thousands,
-        client_cpu_ms=usage.used["client"] / thousands,
-        participant_cpu_ms=usage.used["participant"] / thousands,
-        database_cpu_ms=usage.used["database"] / thousands,
-        commits=ended["batches"] / measured.transactions,
-        records=ended["records"] / measured.transactions,
-    )
+def _step(what: str, plan: Plan, run: _Loaded) -> Step:
+    return Step(what, plan.load_seconds, run)

@@ -1,9 +1,9 @@
-"""The load: initiators that each open one transaction after the other with the real client."""
+"""The load: initiators that each open one transaction after the other."""
 
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -25,6 +25,8 @@ SHAPES: dict[str, Callable[[], list[trypact.Branch]]] = {
         for name in PARTICIPANTS
     ],
 }
+# Runs one transaction to its end.
+Execute = Callable[[], Awaitable[object]]
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Measured:
 
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+    # When each of those was done, in seconds since the watched time began.
+    done_at: list[float] = field(default_factory=list)
     # Transactions in all, those before and after the watched time included.
     transactions: int = 0
 
@@ -41,10 +45,10 @@ class Measured:
         """Transactions a second."""
         return len(self.latencies_ms) / self.seconds
 
-    def quantile(self, share: float) -> float:
-        """The latency that this share of the transactions stays within, in milliseconds."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Return what this share of sorted values stays within; 0 if there are none."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
 def register(coordinator: str, endpoint: str) -> None:
@@ -62,58 +66,54 @@ def register(coordinator: str, endpoint: str) -> None:
             registry.Register(request, timeout=10, wait_for_ready=True)
 
 
-async def drive(
-    coordinator: str,
-    shape: str,
+async def closed_loop(
+    execute: Execute,
     clients: int,
     warm_up_seconds: float,
     seconds: float,
-    started: Callable[[], None],
-    ended: Callable[[], None],
+    say: Callable[[str], None],
 ) -> Measured:
     """Run a load.
 
     Args:
-        coordinator: its address.
-        shape: one of SHAPES.
+        execute: runs a transaction.
         clients: initiators at once; each waits for its outcome before it goes on.
         warm_up_seconds: how long before it is watched.
         seconds: how long it is watched.
-        started: called when the watched time begins.
-        ended: called when it ends, before the initiators stop.
+        say: told "watching" when the watched time begins, "second N" after each second of it,
+            "watched" when it ends, before the initiators stop.
     """
     measured = Measured()
     watching = stopping = False
-    branches = SHAPES[shape]()
-    xids = xids_of_this_run()
+    watched_from = 0.0
 
-    async def initiator(client: trypact.Client) -> None:
+    async def initiator() -> None:
         while not stopping:
             began = time.perf_counter()
-            try:
-                await client.execute("bench", branches, xid=next(xids))
-            except trypact.TransactionCancelled:
-                if shape != "rollback":
-                    raise
+            await execute()
             measured.transactions += 1
             if watching:
-                measured.latencies_ms.append((time.perf_counter() - began) * 1000)
+                now = time.perf_counter()
+                measured.latencies_ms.append((now - began) * 1000)
+                measured.done_at.append(now - watched_from)
 
     async def watch() -> None:
-        nonlocal watching, stopping
+        nonlocal watching, stopping, watched_from
         await passed(warm_up_seconds)
-        watching = True
-        started()
-        began = time.perf_counter()
-        await passed(seconds)
+        say("watching")
+        watching, watched_from = True, time.perf_counter()
+        for second in range(1, int(seconds) + 1):
+            await passed(watched_from + second - time.perf_counter())
+            say(f"second {second}")
+        await passed(watched_from + seconds - time.perf_counter())
         watching = False
-        measured.seconds = time.perf_counter() - began
-        ended()
+        measured.seconds = time.perf_counter() - watched_from
+        say("watched")
         stopping = True
 
-    async with trypact.Client(coordinator) as client, asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         for _ in range(clients):
-            tasks.create_task(initiator(client))
+            tasks.create_task(initiator())
         tasks.create_task(watch())
     return measured
 
@@ -127,5 +127,5 @@ async def passed(seconds: float) -> None:
     """Let time pass while the load runs; the one thing here that is about time itself."""
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    loop.call_later(seconds, over.set_result, None)
+    loop.call_later(max(seconds, 0.0), over.set_result, None)
     await over

@@ -1,28 +1,140 @@
 """The benchmark itself works, and what it counts is what the journal promises."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.bench.__main__ import cells, page
-from tests.bench.cases import Bench, Case
-from tests.bench.machine import this_machine
+from tests.bench import cases, findings, plots, report
+from tests.bench.budgets import at_least, at_most
+from tests.bench.findings import Findings
+from tests.bench.plan import Plan
+from tests.bench.recovery import recovery, shares
+from tests.bench.rig import Rig
+from tests.bench.soak import soak
+
+TINY = Plan(
+    clients=(4,),
+    journals=("sqlite",),
+    warm_up_seconds=0.0,
+    seconds=0.2,
+    soak_seconds=1.0,
+    in_flight=(20,),
+)
 
 
-# A saga that goes well has nothing to confirm, so its decision and its finish are one record.
-@pytest.mark.parametrize(("shape", "records"), [("tcc", 3.0), ("saga", 2.0)])
-def test_what_a_transaction_costs_the_journal_is_counted(shape: str, records: float) -> None:
-    ticks: list[None] = []
-    bench = Bench()
-    try:
-        result = bench.run(Case("sqlite", shape, 4, 0.0, 0.2), lambda: ticks.append(None))
-    finally:
-        bench.close()
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with Rig() as rig:
+        yield rig
 
-    assert len(ticks) == 1
-    assert round(result.records, 2) == records
-    assert 0 < result.commits <= result.records
-    assert result.rate > 0
-    assert 0 < result.p50_ms <= result.p99_ms
-    assert result.coordinator_cpu_ms > 0
-    written = page([result], this_machine(), shape)
-    assert f"| {' | '.join(cells(result))} |" in written
-    assert "cores" in written
+
+@pytest.fixture
+def found() -> Findings:
+    return Findings("2026-01-01", "a machine with 2 cores")
+
+
+# A saga that goes well has nothing to confirm, so its decision and its finish are one record. The
+# interactive form records each branch before its Try is called.
+@pytest.mark.parametrize(
+    ("case", "records"), [("tcc", 3), ("saga", 2), ("rollback", 3), ("interactive", 6)]
+)
+def test_what_a_transaction_costs_the_journal_is_counted(
+    rig: Rig, found: Findings, case: str, records: int
+) -> None:
+    for step in getattr(cases, case)(TINY):
+        step.run(rig, found)
+
+    (load,) = found.loads
+    assert load.records is not None
+    assert round(load.records, 2) == records
+    assert load.commits is not None
+    assert 0 < load.commits <= load.records
+    assert load.rate > 0
+    assert 0 < load.p50_ms <= load.p99_ms <= load.p999_ms
+    assert load.cpu_ms["coordinator"] > 0
+    assert load.journal_bytes is not None
+    assert load.journal_bytes > 0
+
+
+def test_every_bare_loop_writes_three_records_in_no_more_than_three_commits(
+    rig: Rig, found: Findings
+) -> None:
+    for step in cases.bare(TINY):
+        step.run(rig, found)
+
+    assert [load.system for load in found.loads] == list(cases.BARE)
+    for load in found.loads:
+        assert load.records is not None
+        # The last finishes may still wait for a batch to ride with.
+        assert 2.5 < load.records <= 3
+        assert load.commits is not None
+        assert load.commits <= 3
+        assert load.rate > 0
+
+
+def test_all_that_was_in_flight_at_a_kill_is_final_after_a_restart(
+    rig: Rig, found: Findings
+) -> None:
+    for step in recovery(TINY):
+        step.run(rig, found)
+
+    (one,) = found.recoveries
+    assert one.in_flight == 20
+    assert 0 < one.serving_s <= one.final_s
+    assert one.idle_mib > 0
+
+
+def test_a_soak_sees_the_memory_of_its_coordinator(rig: Rig, found: Findings) -> None:
+    for step in soak(TINY):
+        step.run(rig, found)
+
+    (one,) = found.soaks
+    assert [moment.coordinator_mib > 0 for moment in one.moments] == [True]
+
+
+def test_many_in_flight_are_shared_out_among_initiators() -> None:
+    assert shares(100) == [100]
+    assert shares(12_000) == [5_000, 5_000, 2_000]
+
+
+def test_a_budget_says_by_how_much_it_is_missed() -> None:
+    assert at_most("a time", 1.5, 2.0, "{:.1f} s").verdict == "met"
+    assert at_most("a time", 3.0, 2.0, "{:.1f} s").verdict == "missed by 50%"
+    assert at_least("a share", 0.9, 0.8, "{:.0%}").verdict == "met"
+    assert at_least("a share", 0.4, 0.8, "{:.0%}").verdict == "missed by 50%"
+
+
+def test_the_page_and_its_plots_are_drawn_from_the_figures_alone(tmp_path: Path) -> None:
+    path = tmp_path / "latest.json"
+    findings.save(EXAMPLE, path)
+    again = findings.load(path)
+    names = plots.draw(again, tmp_path)
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    plots.draw(again, tmp_path)
+
+    assert again == EXAMPLE
+    assert names == [f"{name}.svg" for name in plots.PLOTS]
+    assert first == {name: (tmp_path / name).read_bytes() for name in names}
+    page = report.page(again, names)
+    assert all(f"]({name})" in page for name in names)
+    assert "| at least 80% | 50% | missed by 38% |" in page
+
+
+def _load(system: str, clients: int, rate: float) -> findings.Load:
+    cpu = {"coordinator": 100.0, "client": 30.0, "participant": 20.0, "database": 40.0}
+    return findings.Load("tcc", system, clients, rate, 2.0, 4.0, 8.0, cpu, 0.5, 3.0, 900.0)
+
+
+EXAMPLE = Findings(
+    "2026-01-01",
+    "a machine with 2 cores",
+    loads=[
+        _load(system, clients, clients * rate)
+        for system, rate in (("postgresql", 50.0), ("bare", 100.0), ("bare, our wire", 80.0))
+        for clients in (1, 8, 64)
+    ],
+    recoveries=[findings.Recovery("sqlite", 100, 0.25, 0.5, 50.0, 60.0, 55.0)],
+    soaks=[findings.Soak("postgresql", 16, 2.0, [findings.Moment(1.0, 100.0, 2.0, 4.0, 60.0)] * 2)],
+    tables=[findings.Table("Another", "What it is.", ["what", "how much"], [["this", "1"]])],
+)

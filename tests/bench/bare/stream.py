@@ -1,45 +1,30 @@
-"""One side of a batched stream: whatever is ready at a turn of the loop leaves as one message.
-
-Messages are MessagePack lists on gRPC streams of plain bytes; nothing is validated.
-"""
+"""One side of a batched stream: whatever is ready at a turn of the loop leaves as one message."""
 
 import asyncio
 import gc
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-import msgspec
 import uvloop
-
-# [number of the transaction at the client, xid, [[branch, action, payload], ...]]
-Order = tuple[int, str, list[tuple[str, str, bytes]]]
-# [key, xid, branch, action, payload]; the key is `number << 4 | index << 1 | confirm`.
-Call = tuple[int, str, str, str, bytes]
-# [key, answer]
-Answer = tuple[int, bytes]
-# [number of the transaction at the client, state]
-Outcome = tuple[int, int]
-
-ORDERS = msgspec.msgpack.Decoder(list[Order])
-CALLS = msgspec.msgpack.Decoder(list[Call])
-ANSWERS = msgspec.msgpack.Decoder(list[Answer])
-OUTCOMES = msgspec.msgpack.Decoder(list[Outcome])
-ENCODER = msgspec.msgpack.Encoder()
 
 METHOD = "/bare.Bare/Drive"
 BATCH_MAX = 512
 
-Write = Callable[[bytes], Awaitable[None]]
-ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 class Outgoing:
-    """Items on their way out of a stream."""
+    """Items on their way out of a stream.
 
-    def __init__(self) -> None:
+    Args:
+        encode: makes a message of them.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[Any]], bytes]) -> None:
+        self._encode = encode
         self._items: list[Any] = []
         self._wake: asyncio.Future[None] | None = None
 
@@ -50,7 +35,7 @@ class Outgoing:
             self._wake.set_result(None)
             self._wake = None
 
-    async def run(self, write: Write) -> None:
+    async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Write batches until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
@@ -59,11 +44,11 @@ class Outgoing:
                 await self._wake
             items, self._items = self._items, []
             for start in range(0, len(items), BATCH_MAX):
-                await write(ENCODER.encode(items[start : start + BATCH_MAX]))
+                await write(self._encode(items[start : start + BATCH_MAX]))
 
 
 async def serve(attend: Callable[[Any], Awaitable[None]]) -> None:
-    """Serve the one method on a free port until the process is killed."""
+    """Serve the one method, as bytes, on a free port until the process is killed."""
 
     async def drive(_: Any, context: Any) -> None:
         await attend(context)
@@ -84,7 +69,7 @@ def open_stream(channel: Any) -> Any:
     return channel.stream_stream(METHOD)()
 
 
-def run(main: Any) -> Any:
+def run(main: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run a coroutine as the product's processes do: uvloop, and garbage collected rarely."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)

@@ -1,0 +1,211 @@
+"""The plots of a run: SVG files that are the same whenever the findings are."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from tests.bench.findings import Findings, Load
+from tests.bench.report import PROCESSES
+
+# Told apart by people who see colours differently, too (Okabe and Ito, 2008).
+LOOKS: dict[str, dict[str, Any]] = {
+    "postgresql": {"color": "#0072B2", "marker": "o", "label": "trypact on PostgreSQL"},
+    "sqlite": {"color": "#009E73", "marker": "s", "label": "trypact on SQLite"},
+    "bare, our wire": {
+        "color": "#D55E00",
+        "marker": "^",
+        "linestyle": "--",
+        "label": "bare loop, our wire (PostgreSQL)",
+    },
+    "bare": {
+        "color": "#7F7F7F",
+        "marker": "v",
+        "linestyle": ":",
+        "label": "bare loop (PostgreSQL)",
+    },
+}
+OF_PROCESS = dict(zip(PROCESSES, ("#0072B2", "#56B4E9", "#E69F00", "#999999"), strict=True))
+STYLE: Any = {
+    "svg.hashsalt": "trypact",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+SIZE = (7.5, 4.2)
+_PLAIN = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+
+
+def draw(findings: Findings, folder: Path, form: str = "svg") -> list[str]:
+    """Draw what the findings allow for; return the names of the files."""
+    drawn = []
+    with mpl.rc_context(STYLE):
+        for name, plot in PLOTS.items():
+            figure = Figure(figsize=SIZE, layout="constrained")
+            if plot(figure, findings):
+                path = folder / f"{name}.{form}"
+                metadata = {"Date": None, "Creator": None} if form == "svg" else None
+                figure.savefig(path, format=form, metadata=metadata, dpi=110)
+                drawn.append(path.name)
+    return drawn
+
+
+def throughput(figure: Figure, findings: Findings) -> bool:
+    """Draw transactions a second against clients."""
+    series = _series(findings)
+    axes = figure.add_subplot()
+    for system, loads in series.items():
+        axes.plot(_clients(loads), [load.rate for load in loads], **LOOKS[system])
+    axes.set_title("Throughput: TCC of 4 branches, no-op participants", loc="left")
+    _log(axes, "clients", "transactions a second", _ticks(series))
+    axes.legend(loc="lower right")
+    return bool(series)
+
+
+def latency(figure: Figure, findings: Findings) -> bool:
+    """Draw p50 and p99 against clients, beside each other."""
+    series = _series(findings)
+    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
+    values: tuple[tuple[str, Callable[[Load], float]], ...] = (
+        ("p50", lambda load: load.p50_ms),
+        ("p99", lambda load: load.p99_ms),
+    )
+    for axes, (name, value) in zip(panels, values, strict=True):
+        for system, loads in series.items():
+            axes.plot(_clients(loads), [value(load) for load in loads], **LOOKS[system])
+        axes.set_title(f"Latency, {name}", loc="left")
+        _log(axes, "clients", "milliseconds" if name == "p50" else "", _ticks(series))
+    panels[0].legend(loc="upper left", fontsize=8)
+    return bool(series)
+
+
+def cpu(figure: Figure, findings: Findings) -> bool:
+    """Draw CPU of a transaction by process, stacked."""
+    series = _series(findings)
+    loads = [(system, load) for system, all_loads in series.items() for load in _some(all_loads)]
+    axes = figure.add_subplot()
+    names = [f"{_short(system)}\n{load.clients} clients" for system, load in loads]
+    bottom = [0.0] * len(loads)
+    for process, colour in OF_PROCESS.items():
+        heights = [load.cpu_ms.get(process, 0.0) for _, load in loads]
+        axes.barh(names, heights, left=bottom, color=colour, label=process, height=0.65)
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    for at, total in enumerate(bottom):
+        axes.annotate(f"{total:,.0f}", (total, at), xytext=(4, 0), textcoords="offset points",
+                      va="center", fontsize=9)  # fmt: skip
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.08)
+    axes.set_xlabel("microseconds of CPU a transaction")
+    axes.set_title("CPU of a TCC transaction of 4 branches, by process", loc="left")
+    axes.legend(loc="lower right")
+    return bool(loads)
+
+
+def recovery(figure: Figure, findings: Findings) -> bool:
+    """Draw when a restarted coordinator serves, and when everything is final."""
+    found = findings.recoveries
+    axes = figure.add_subplot()
+    names = [f"{one.journal}\n{one.in_flight:,} in flight" for one in found]
+    serving = [one.serving_s for one in found]
+    rest = [one.final_s - one.serving_s for one in found]
+    axes.barh(names, serving, color="#0072B2", label="until it serves", height=0.55)
+    axes.barh(names, rest, left=serving, color="#E69F00", height=0.55,
+              label="until everything is final")  # fmt: skip
+    for at, one in enumerate(found):
+        axes.annotate(f"{one.final_s:.2f} s", (one.final_s, at), xytext=(4, 0),
+                      textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.12)
+    axes.set_xlabel("seconds since the restart")
+    axes.set_title("Recovery after kill -9", loc="left")
+    axes.legend(loc="upper right")
+    return bool(found)
+
+
+def soak(figure: Figure, findings: Findings) -> bool:
+    """Draw memory and latency over the time of a soak."""
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for one in findings.soaks:
+        at = [moment.at_s for moment in one.moments]
+        upper.plot(at, [moment.coordinator_mib for moment in one.moments], color="#0072B2")
+        for name, colour in (("p50_ms", "#009E73"), ("p99_ms", "#D55E00")):
+            values = [getattr(moment, name) for moment in one.moments]
+            lower.plot(at, values, color=colour, label=name.removesuffix("_ms"))
+        upper.set_title(
+            f"Soak: {one.clients} clients on {one.journal}, {one.seconds:,.0f} s", loc="left"
+        )
+        lower.legend(loc="upper right", ncols=2)
+    upper.set_ylabel("coordinator, MiB")
+    lower.set_ylabel("latency, ms")
+    lower.set_xlabel("seconds")
+    upper.set_ylim(bottom=0)
+    lower.set_ylim(bottom=0)
+    return bool(findings.soaks)
+
+
+PLOTS: dict[str, Callable[[Figure, Findings], bool]] = {
+    "throughput": throughput,
+    "latency": latency,
+    "cpu": cpu,
+    "recovery": recovery,
+    "soak": soak,
+}
+
+
+def _series(findings: Findings) -> dict[str, list[Load]]:
+    found: dict[str, list[Load]] = {}
+    for system in LOOKS:
+        loads = [load for load in findings.loads if (load.case, load.system) == ("tcc", system)]
+        if loads:
+            found[system] = sorted(loads, key=lambda load: load.clients)
+    return found
+
+
+def _clients(loads: Sequence[Load]) -> list[int]:
+    return [load.clients for load in loads]
+
+
+def _ticks(series: dict[str, list[Load]]) -> list[int]:
+    return sorted({load.clients for loads in series.values() for load in loads})
+
+
+def _some(loads: Sequence[Load]) -> list[Load]:
+    """Return those of many clients; few of them say more about the idle loop than about work."""
+    return [load for load in loads if load.clients >= 64] or list(loads[-1:])
+
+
+def _short(system: str) -> str:
+    return {"postgresql": "PostgreSQL", "sqlite": "SQLite"}.get(system, system)
+
+
+def _log(axes: Axes, x: str, y: str, ticks: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(_PLAIN)
+    axes.yaxis.set_minor_formatter(FuncFormatter(_two_and_five))
+    axes.tick_params(axis="y", which="minor", labelsize=8)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def _two_and_five(value: float, _: object) -> str:
+    leading = f"{value:e}"[0]
+    return str(_PLAIN(value)) if leading in "25" else ""
