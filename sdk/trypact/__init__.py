@@ -6,6 +6,7 @@ imports neither SQLAlchemy nor the coordinator.
 """
 
 from trypact import errors, fence
+from trypact._handlers import many
 from trypact.branches import Branch, message, notice, saga, tcc
 from trypact.call import PENDING, Call
 from trypact.client import Client, Transaction
@@ -57,6 +58,7 @@ __all__ = [
     "TrypactError",
     "errors",
     "fence",
+    "many",
     "message",
     "notice",
     "saga",

@@ -1,8 +1,8 @@
 """Drive: many calls of the coordinator over one stream, each answered when it is done."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import NamedTuple
 
 import grpc
@@ -11,8 +11,6 @@ from trypact._outbox import Outbox
 from trypact.kinds import Operation, from_wire
 from trypact.limits import shortened
 from trypact.v1 import participant_pb2, transaction_pb2
-
-logger = logging.getLogger("trypact.participant")
 
 # Calls of one stream without an answer, above which it is not read any further.
 CALLS_MAX = 1024
@@ -25,23 +23,25 @@ class CallFailed(NamedTuple):
     message: str
 
 
-Attend = Callable[
-    [participant_pb2.BranchCall, Operation, int], Awaitable[transaction_pb2.Answer | CallFailed]
-]
+Reply = Callable[[transaction_pb2.Answer | CallFailed], None]
+# Takes a call, its operation and decision, and what is to be told its answer, exactly once.
+Attend = Callable[[participant_pb2.BranchCall, Operation, int, Reply], None]
 
 
 class Drive:
     """One coordinator's stream.
 
     Args:
-        attend: answers one call.
+        attend: has one call answered.
     """
 
     def __init__(self, attend: Attend) -> None:
         self._attend = attend
         self._outbox: Outbox[participant_pb2.DriveResponse.Item] = Outbox()
-        self._running: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(CALLS_MAX)
+        # Calls without an answer, and calls whose answer has not left yet either.
+        self._open = 0
+        self._within = 0
+        self._changed = asyncio.Event()
         self._finishing = asyncio.Event()
 
     def finish(self) -> None:
@@ -60,8 +60,8 @@ class Drive:
             async for items in self._outbox:
                 yield participant_pb2.DriveResponse(items=items)
                 # Only now, so that a coordinator that does not read is not read from either.
-                for _ in items:
-                    self._room.release()
+                self._within -= len(items)
+                self._changed.set()
             await reading
         finally:
             reading.cancel()
@@ -76,8 +76,8 @@ class Drive:
             else:
                 beginning.cancel()
                 await asyncio.wait((beginning,))
-            if self._running:
-                await asyncio.wait(self._running)
+            while self._open:
+                await self._change()
         finally:
             beginning.cancel()
             finishing.cancel()
@@ -86,12 +86,30 @@ class Drive:
     async def _begin(self, requests: AsyncIterator[participant_pb2.DriveRequest]) -> None:
         async for batch in requests:
             for item in batch.items:
-                await self._room.acquire()
-                task = asyncio.create_task(self._answer(item))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                while self._within >= CALLS_MAX:
+                    await self._change()
+                self._ask(item)
 
-    async def _answer(self, item: participant_pb2.DriveRequest.Item) -> None:
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _ask(self, item: participant_pb2.DriveRequest.Item) -> None:
+        self._within += 1
+        self._open += 1
+        reply = partial(self._reply, item)
+        operation = from_wire(Operation, item.operation)
+        if operation is None:
+            status = grpc.StatusCode.INVALID_ARGUMENT
+            reply(CallFailed(status, "operation is missing"))
+        else:
+            self._attend(item.call, operation, item.decision, reply)
+
+    def _reply(
+        self,
+        item: participant_pb2.DriveRequest.Item,
+        answer: transaction_pb2.Answer | CallFailed,
+    ) -> None:
         call = item.call
         reply = participant_pb2.DriveResponse.Item(
             xid=call.xid,
@@ -99,17 +117,11 @@ class Drive:
             operation=item.operation,
             attempt=call.attempt,
         )
-        operation = from_wire(Operation, item.operation)
-        if operation is None:
-            reply.error = "INVALID_ARGUMENT: operation is missing"
+        if isinstance(answer, CallFailed):
+            reply.error = shortened(f"{answer.status.name}: {answer.message}")
         else:
-            try:
-                answer = await self._attend(call, operation, item.decision)
-            except Exception as error:  # a call without any reply would keep its room for ever
-                logger.exception("a call of %s has no answer", call.xid)
-                answer = CallFailed(grpc.StatusCode.INTERNAL, type(error).__name__)
-            if isinstance(answer, CallFailed):
-                reply.error = shortened(f"{answer.status.name}: {answer.message}")
-            else:
-                reply.answer.CopyFrom(answer)
+            reply.answer.CopyFrom(answer)
         self._outbox.put(reply, reply.ByteSize())
+        self._open -= 1
+        if not self._open:
+            self._changed.set()

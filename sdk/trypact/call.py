@@ -40,6 +40,16 @@ class FencedCall(NamedTuple):
     not_after_us: int = 0
 
 
+class Arrived(NamedTuple):
+    """A call as it came over the wire, its request undecoded."""
+
+    fenced: FencedCall
+    payload: bytes
+    attempt: int
+    decision: Decision
+    trace_parent: str
+
+
 class PendingType(Enum):
     """The type of PENDING."""
 

@@ -13,28 +13,30 @@
 A handler is an ordinary function. It is called on a thread with the decoded request and the open
 connection of the fence's local transaction: what it writes there is committed with the fence's
 row, or not at all. It must not commit or roll back itself. It returns its result (Try, message,
-notice), returns PENDING, or raises Refuse or RetryLater; any other exception undoes the local
-transaction, and the coordinator asks again.
+notice), returns PENDING, or raises Refuse or RetryLater; any other exception undoes what
+it wrote, and the coordinator asks again.
+
+Calls that arrive together share one local transaction, each handler behind a savepoint of its own,
+unless the action says `batch=False`. A handler marked `@many` is asked for all of them at once.
 """
 
-import inspect
 import re
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from trypact.call import PENDING, Answer, Call, FencedCall, PendingType
-from trypact.errors import PayloadError, Refuse, ResultTooLarge
-from trypact.fence.contract import Fence
-from trypact.kinds import Decision, Kind, Operation
-from trypact.limits import RESULT_BYTES_MAX
-from trypact.payload import decode, encode
+from trypact._handlers import Handler, HandlerT, Handling, require_handler
+from trypact.call import Answer, Arrived, FencedCall
+from trypact.fence.contract import BatchFence, Fence, Verdict
+from trypact.kinds import Kind, Operation
 
 if TYPE_CHECKING:
     from trypact.serving import AddServices, Serving
 
-_ALLOWED = "allowed: a plain function of (call, connection)"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+# Calls that share a local transaction by default; more gain little and are undone together.
+BATCH_CALLS_MAX = 64
 
 
 class TccHandlers(Protocol):
@@ -65,27 +67,16 @@ class SagaHandlers(Protocol):
         ...
 
 
-Handler = Callable[[Any, Any], Any]
 TccT = TypeVar("TccT", bound="TccHandlers | type[TccHandlers]")
 SagaT = TypeVar("SagaT", bound="SagaHandlers | type[SagaHandlers]")
-HandlerT = TypeVar("HandlerT", bound=Handler)
-
-
-class Arrived(NamedTuple):
-    """A call as it came over the wire, its request undecoded."""
-
-    fenced: FencedCall
-    payload: bytes
-    attempt: int
-    decision: Decision
-    trace_parent: str
 
 
 class Served(NamedTuple):
     """What serves one kind of one action."""
 
-    request: Any
-    handlers: Mapping[Operation, Handler]
+    handlings: Mapping[Operation, Handling]
+    # Whether its calls may share a local transaction with others.
+    batch: bool
 
 
 class NotServed(LookupError):
@@ -98,29 +89,47 @@ class Participant:
     Args:
         name: the first half of its actions: "inventory".
         fence: what keeps its calls idempotent, in the service's own database.
-        workers: how many handlers may run at once, each on a thread of its own.
+        workers: how many local transactions may run at once, each on a thread of its own.
+        batches: how many of them may be batches. More than one only on PostgreSQL, and only if
+            all handlers lock the rows they share in one order, or else batches deadlock.
+        batch_calls_max: how many calls may share a local transaction; 1 for none.
 
-    Raises ValueError for a name that is no lower-case word.
+    Raises ValueError for a name that is no lower-case word, and for numbers below 1.
     """
 
-    def __init__(self, name: str, *, fence: Fence, workers: int = 8) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        fence: Fence,
+        workers: int = 8,
+        batches: int = 1,
+        batch_calls_max: int = BATCH_CALLS_MAX,
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no participant's name; allowed: a lower-case word")
-        if workers < 1:
-            raise ValueError(f"workers: {workers}; allowed: at least 1")
+        numbers = {"workers": workers, "batches": batches, "batch_calls_max": batch_calls_max}
+        for what, number in numbers.items():
+            if number < 1:
+                raise ValueError(f"{what}: {number}; allowed: at least 1")
         self.name = name
         self.fence = fence
         self.workers = workers
+        self.batches = batches
+        self.batch_calls_max = batch_calls_max
+        self._batching = batch_calls_max > 1 and isinstance(fence, BatchFence)
         self._served: dict[tuple[str, Kind], Served] = {}
 
     # ------------------------------------------------------------ decorators
 
-    def tcc(self, verb: str, *, request: Any = dict) -> Callable[[TccT], TccT]:
+    def tcc(self, verb: str, *, request: Any = dict, batch: bool = True) -> Callable[[TccT], TccT]:
         """Serve tcc branches of an action with a class of `try_`, `confirm` and `cancel`.
 
         Args:
             verb: the second half of the action: "reserve".
             request: what payloads are decoded to: a dataclass, `dict`, `bytes`.
+            batch: whether its calls may share a local transaction with other calls. False for
+                handlers that call other services, or take long: each then runs by itself.
 
         The class is made once, without arguments; or pass an instance: `p.tcc("reserve")(made)`.
         Raises TypeError for handlers that cannot be called with (call, connection), or are async.
@@ -132,35 +141,41 @@ class Participant:
                 Operation.CONFIRM: "confirm",
                 Operation.CANCEL: "cancel",
             }
-            self._serve(verb, Kind.TCC, request, self._methods(verb, target, names))
+            self._serve(verb, Kind.TCC, request, batch, self._methods(verb, target, names))
             return target
 
         return served
 
-    def saga(self, verb: str, *, request: Any = dict) -> Callable[[SagaT], SagaT]:
+    def saga(
+        self, verb: str, *, request: Any = dict, batch: bool = True
+    ) -> Callable[[SagaT], SagaT]:
         """Serve saga steps of an action with a class of `try_` and `cancel`; see `tcc`."""
 
         def served(target: SagaT) -> SagaT:
             names = {Operation.TRY: "try_", Operation.CANCEL: "cancel"}
-            self._serve(verb, Kind.SAGA, request, self._methods(verb, target, names))
+            self._serve(verb, Kind.SAGA, request, batch, self._methods(verb, target, names))
             return target
 
         return served
 
-    def message(self, verb: str, *, request: Any = dict) -> Callable[[HandlerT], HandlerT]:
+    def message(
+        self, verb: str, *, request: Any = dict, batch: bool = True
+    ) -> Callable[[HandlerT], HandlerT]:
         """Serve messages of an action with a function of (call, connection); see `tcc`."""
 
         def served(target: HandlerT) -> HandlerT:
-            self._serve(verb, Kind.MESSAGE, request, {Operation.DELIVER: target})
+            self._serve(verb, Kind.MESSAGE, request, batch, {Operation.DELIVER: target})
             return target
 
         return served
 
-    def notice(self, verb: str, *, request: Any = dict) -> Callable[[HandlerT], HandlerT]:
+    def notice(
+        self, verb: str, *, request: Any = dict, batch: bool = True
+    ) -> Callable[[HandlerT], HandlerT]:
         """Serve notices of an action with a function of (call, connection); see `tcc`."""
 
         def served(target: HandlerT) -> HandlerT:
-            self._serve(verb, Kind.NOTICE, request, {Operation.DELIVER: target})
+            self._serve(verb, Kind.NOTICE, request, batch, {Operation.DELIVER: target})
             return target
 
         return served
@@ -179,7 +194,12 @@ class Participant:
         return {operation: getattr(made, name) for operation, name in names.items()}
 
     def _serve(
-        self, verb: str, kind: Kind, request: Any, handlers: Mapping[Operation, Handler]
+        self,
+        verb: str,
+        kind: Kind,
+        request: Any,
+        batch: bool,
+        handlers: Mapping[Operation, Handler],
     ) -> None:
         if not _NAME.fullmatch(verb):
             raise ValueError(f"{verb!r} is no action's verb; allowed: a lower-case word")
@@ -187,8 +207,9 @@ class Participant:
             raise ValueError(f"{self.name}.{verb} has a handler for {kind} branches already")
         for handler in handlers.values():
             name = getattr(handler, "__qualname__", None) or type(handler).__name__
-            _require_handler(f"{self.name}.{verb}", name, handler)
-        self._served[verb, kind] = Served(request, handlers)
+            require_handler(f"{self.name}.{verb}", name, handler)
+        handlings = {each: Handling(request, handlers[each]) for each in handlers}
+        self._served[verb, kind] = Served(handlings, batch)
 
     # ------------------------------------------------------------ serving
 
@@ -269,78 +290,38 @@ class Participant:
 
         Raises NotServed, RetryLater, and what the fence and the handler raise.
         """
+        asked = self._handling(arrived.fenced).asked(arrived)
+        return self.fence.run(asked.call, asked.handler)
+
+    def may_be_batched(self, arrived: Arrived) -> bool:
+        """Whether a call may share a local transaction with others."""
+        if not self._batching:
+            return False
         call = arrived.fenced
-        served = self._find(call)
-        handler = served.handlers.get(call.operation)
-        if handler is None:
-            raise NotServed(f"a {call.kind} branch has no {call.operation}")
+        served = self._found(call)
+        return served is not None and served.batch and call.operation in served.handlings
 
-        def handle(connection: Any) -> bytes | PendingType:
-            request = _decoded(arrived.payload, served.request)
-            seen = Call(
-                xid=call.xid,
-                branch_id=call.branch_id,
-                action=call.action,
-                kind=call.kind,
-                operation=call.operation,
-                request=request,
-                attempt=arrived.attempt,
-                decision=arrived.decision,
-                trace_parent=arrived.trace_parent,
-            )
-            result = handler(seen, connection)
-            return PENDING if result is PENDING else _encoded(call, result)
+    def answer_many(self, arrived: Sequence[Arrived]) -> Sequence[Verdict]:
+        """Answer calls that may be batched, in the calling thread; see `BatchFence.run_many`."""
+        if not isinstance(self.fence, BatchFence):
+            raise TypeError(f"{type(self.fence).__name__} answers one call at a time")
+        return self.fence.run_many([self._handling(one.fenced).asked(one) for one in arrived])
 
-        return self.fence.run(call, handle)
-
-    def _find(self, call: FencedCall) -> Served:
+    def _found(self, call: FencedCall) -> Served | None:
         name, _, verb = call.action.partition(".")
-        served = self._served.get((verb, call.kind)) if name == self.name else None
+        return self._served.get((verb, call.kind)) if name == self.name else None
+
+    def _handling(self, call: FencedCall) -> Handling:
+        served = self._found(call)
         if served is None:
             raise NotServed(
                 f"{self.name} serves no {call.kind} branches of {call.action!r}; it serves: "
                 f"{_listed(self._served)}"
             )
-        return served
-
-
-def _require_handler(action: str, name: str, handler: Any) -> None:
-    """Raise TypeError for what cannot be called as a handler is, before a call finds out."""
-    if not callable(handler) or isinstance(handler, type):
-        raise TypeError(f"{action}: {name} is no function; {_ALLOWED}")
-    forms = (handler, type(handler).__call__)  # the second for an object that can be called
-    if any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in forms):
-        raise TypeError(
-            f"{action}: {name} is async, and handlers run on a thread of their own; {_ALLOWED}"
-        )
-    if any(inspect.isgeneratorfunction(form) for form in forms):
-        raise TypeError(f"{action}: {name} is a generator, which would never run; {_ALLOWED}")
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):
-        return  # one of C, which does not tell
-    try:
-        signature.bind(None, None)
-    except TypeError:
-        raise TypeError(f"{action}: {name} takes {signature}; {_ALLOWED}") from None
-
-
-def _decoded(payload: bytes, request: Any) -> Any:
-    try:
-        return decode(payload, request)
-    except PayloadError as error:
-        # The initiator's mistake is a business no: asking again would change nothing.
-        raise Refuse(f"invalid payload: {error}") from error
-
-
-def _encoded(call: FencedCall, result: Any) -> bytes:
-    data = encode(result)
-    if len(data) > RESULT_BYTES_MAX:
-        raise ResultTooLarge(
-            f"the result of {call.action} {call.operation} is {len(data)} bytes long; allowed: at "
-            f"most {RESULT_BYTES_MAX}"
-        )
-    return data
+        handling = served.handlings.get(call.operation)
+        if handling is None:
+            raise NotServed(f"a {call.kind} branch has no {call.operation}")
+        return handling
 
 
 def _listed(served: Iterable[tuple[str, Kind]]) -> str:

@@ -5,7 +5,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -13,8 +12,9 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from trypact._drive import CallFailed, Drive
-from trypact.call import Answer, FencedCall, Ok, Refused
+from trypact._drive import CallFailed, Drive, Reply
+from trypact._workers import Workers
+from trypact.call import Answer, Arrived, FencedCall, Ok, Refused
 from trypact.errors import (
     EndpointTaken,
     FenceUnavailable,
@@ -24,7 +24,7 @@ from trypact.errors import (
 )
 from trypact.kinds import Decision, Kind, Operation, from_wire
 from trypact.limits import shortened
-from trypact.participant import Arrived, NotServed, Participant
+from trypact.participant import NotServed, Participant
 from trypact.registration import Registration, registration_request
 from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
@@ -36,6 +36,9 @@ AddServices = Callable[[grpc.aio.Server], None]
 SERVICE = "trypact.v1.ParticipantService"
 # Calls above this are turned away, and asked again by the coordinator.
 CALLS_MAX = 1024
+
+# As much as the wire can carry; the coordinator has a limit of its own.
+_RETRY_AFTER_MS_MAX = 2**31 - 1
 
 SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     # Two processes on one port would each get some of the calls.
@@ -70,7 +73,7 @@ class Serving:
         self._add_services = services
         self._endpoint = ""
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._threads = ThreadPoolExecutor(participant.workers, f"{participant.name}-handler")
+        self._workers: Workers | None = None
         self._server: grpc.aio.Server | None = None
         self._service: _Service | None = None
         self._registration: Registration | None = None
@@ -102,7 +105,9 @@ class Serving:
     async def start(self) -> None:
         """Listen, serve and register. Raises EndpointTaken."""
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
-        self._service = service = _Service(self._participant, self._threads)
+        loop = asyncio.get_running_loop()
+        self._workers = workers = Workers(self._participant, self._participant.name, loop)
+        self._service = service = _Service(workers)
         participant_pb2_grpc.add_ParticipantServiceServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._add_services is not None:
@@ -163,7 +168,8 @@ class Serving:
             self._service.finish()
         if self._server is not None:
             await self._server.stop(self._grace)
-        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+        if self._workers is not None:
+            await asyncio.to_thread(self._workers.close)
         self._closed.set()
 
     async def _tell_health(self, status: Any) -> None:
@@ -203,11 +209,10 @@ async def _until_signalled(serving: Serving) -> None:
 
 
 class _Service(participant_pb2_grpc.ParticipantServiceServicer):
-    """The wire side: reads calls, has them answered on a thread, and writes the answers."""
+    """The wire side: reads calls, has them answered by the workers, and writes the answers."""
 
-    def __init__(self, participant: Participant, threads: ThreadPoolExecutor) -> None:
-        self._participant = participant
-        self._threads = threads
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
         self._drives: set[Drive] = set()
         self._finishing = False
 
@@ -256,27 +261,30 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
         context: Any,
         decision: int = 0,
     ) -> transaction_pb2.Answer:
-        answer = await self._attend(call, operation, decision)
+        answered: asyncio.Future[transaction_pb2.Answer | CallFailed]
+        answered = asyncio.get_running_loop().create_future()
+
+        def reply(answer: transaction_pb2.Answer | CallFailed) -> None:
+            if not answered.done():  # the caller may have gone meanwhile
+                answered.set_result(answer)
+
+        self._attend(call, operation, decision, reply)
+        answer = await answered
         if isinstance(answer, CallFailed):
             return await _abort(context, answer.status, answer.message)
         return answer
 
-    async def _attend(
-        self, call: participant_pb2.BranchCall, operation: Operation, decision: int
-    ) -> transaction_pb2.Answer | CallFailed:
-        """Have one call answered on a thread."""
+    def _attend(
+        self, call: participant_pb2.BranchCall, operation: Operation, decision: int, reply: Reply
+    ) -> None:
+        """Have one call answered by the workers."""
         arrived = _read(call, operation, decision)
         if arrived is None:
             status = grpc.StatusCode.INVALID_ARGUMENT
-            return CallFailed(status, "xid, branch_id, kind or action is missing")
-        loop = asyncio.get_running_loop()
-        try:
-            answer = await loop.run_in_executor(self._threads, self._participant.answer, arrived)
-        except RetryLater as later:
-            return _retry(later)
-        except Exception as error:
-            return CallFailed(*_failure(error, arrived.fenced))
-        return _to_wire(answer)
+            reply(CallFailed(status, "xid, branch_id, kind or action is missing"))
+        else:
+            fenced = arrived.fenced
+            self._workers.ask(arrived, lambda result: reply(_to_wire(result, fenced)))
 
 
 async def _abort(context: Any, status: grpc.StatusCode, message: str) -> NoReturn:
@@ -299,23 +307,31 @@ def _read(call: participant_pb2.BranchCall, operation: Operation, decision: int)
     )
 
 
-def _to_wire(answer: Answer) -> transaction_pb2.Answer:
-    match answer:
-        case Ok(result):
-            return transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=result))
+def _to_wire(
+    result: Answer | BaseException, call: FencedCall
+) -> transaction_pb2.Answer | CallFailed:
+    """Say on the wire what became of a call."""
+    match result:
+        case Ok(data):
+            return transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=data))
         case Refused(reason):
             refused = transaction_pb2.Answer.Refused(reason=shortened(reason))
             return transaction_pb2.Answer(refused=refused)
+        case RetryLater():
+            return _retry(result)
+        case BaseException():
+            return CallFailed(*_failure(result, call))
     return transaction_pb2.Answer(pending=transaction_pb2.Answer.Pending())
 
 
 def _retry(later: RetryLater) -> transaction_pb2.Answer:
+    after_ms = round(min(later.after * 1000, _RETRY_AFTER_MS_MAX))
     return transaction_pb2.Answer(
-        retry=transaction_pb2.Answer.Retry(after_ms=round(later.after * 1000), reason=later.reason)
+        retry=transaction_pb2.Answer.Retry(after_ms=after_ms, reason=later.reason)
     )
 
 
-def _failure(error: Exception, call: FencedCall) -> tuple[grpc.StatusCode, str]:
+def _failure(error: BaseException, call: FencedCall) -> tuple[grpc.StatusCode, str]:
     """Say why a call has no answer; to the coordinator its outcome is unknown."""
     where = f"{call.action} {call.operation}"
     match error:

@@ -139,7 +139,8 @@ class _SqliteRows:
         self._table = dialect.identifier_preparer.format_table(table)
         self._columns = ", ".join(FenceRow._fields)
         changes = ", ".join(f"{name} = ?" for name in _CHANGED)
-        self._write = f"UPDATE {self._table} SET {changes} WHERE xid = ? AND branch_id = ?"  # noqa: S608
+        at_key = "xid = ? AND branch_id = ?"
+        self._write = f"UPDATE {self._table} SET {changes} WHERE {at_key}"  # noqa: S608
 
     def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
         statement = (

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, MetaData, delete, insert, select
 from trypact import Decision, Kind, Operation, Participant
 from trypact.call import Answer, FencedCall, Ok, Refused
 from trypact.fence import Fence, SqlAlchemyFence
-from trypact.participant import Arrived
+from trypact.call import Arrived
 from trypact.payload import encode
 from trypact_shop.database import open_database
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 from trypact import _drive
-from trypact._drive import CallFailed, Drive
+from trypact._drive import CallFailed, Drive, Reply
 from trypact.kinds import Operation
 from trypact.v1 import participant_pb2, transaction_pb2
 
@@ -14,34 +15,40 @@ Item = participant_pb2.DriveRequest.Item
 OK = transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=b"r"))
 
 
-async def attend(
-    call: participant_pb2.BranchCall, operation: Operation, decision: int
-) -> transaction_pb2.Answer | CallFailed:
-    if call.xid.startswith("bug"):
-        raise ZeroDivisionError("a bug")
+def attend(
+    call: participant_pb2.BranchCall, operation: Operation, decision: int, reply: Reply
+) -> None:
     if call.xid.startswith("no"):
-        return CallFailed(grpc.StatusCode.UNAVAILABLE, "not now")
-    return OK
+        reply(CallFailed(grpc.StatusCode.UNAVAILABLE, "not now"))
+    elif call.xid.startswith("late"):
+        asyncio.get_running_loop().call_soon(reply, OK)
+    else:
+        reply(OK)
 
 
-async def replies_to(*xids: str) -> dict[str, participant_pb2.DriveResponse.Item]:
+async def replies_to(
+    *xids: str, operation: Any = transaction_pb2.OPERATION_TRY
+) -> dict[str, participant_pb2.DriveResponse.Item]:
     async def requests() -> AsyncIterator[participant_pb2.DriveRequest]:
         for xid in xids:
             call = participant_pb2.BranchCall(xid=xid)
-            yield participant_pb2.DriveRequest(
-                items=[Item(operation=transaction_pb2.OPERATION_TRY, call=call)]
-            )
+            yield participant_pb2.DriveRequest(items=[Item(operation=operation, call=call)])
 
     served = Drive(attend).serve(requests())
     return {item.xid: item async for response in served for item in response.items}
 
 
-async def test_a_call_that_meets_a_bug_is_answered_with_its_error() -> None:
-    replies = await replies_to("bug", "no", "x")
+async def test_every_call_is_answered_whenever_its_answer_comes() -> None:
+    replies = await replies_to("late", "no", "x")
 
-    assert replies["bug"].error == "INTERNAL: ZeroDivisionError"
     assert replies["no"].error == "UNAVAILABLE: not now"
-    assert replies["x"].answer == OK
+    assert replies["late"].answer == replies["x"].answer == OK
+
+
+async def test_a_call_without_an_operation_is_told_so() -> None:
+    replies = await replies_to("x", operation=transaction_pb2.OPERATION_UNSPECIFIED)
+
+    assert replies["x"].error == "INVALID_ARGUMENT: operation is missing"
 
 
 async def test_more_calls_than_there_is_room_for_are_answered_in_turn(
@@ -49,20 +56,18 @@ async def test_more_calls_than_there_is_room_for_are_answered_in_turn(
 ) -> None:
     monkeypatch.setattr(_drive, "CALLS_MAX", 2)
 
-    replies = await replies_to(*(f"{kind}{n}" for kind in ("bug", "x") for n in range(5)))
+    replies = await replies_to(*(f"{kind}{n}" for kind in ("late", "x") for n in range(5)))
 
     assert len(replies) == 10
 
 
 async def test_a_stream_that_is_finished_answers_what_it_has_begun_and_ends() -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begun: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-    async def slow(
-        call: participant_pb2.BranchCall, operation: Operation, decision: int
-    ) -> transaction_pb2.Answer | CallFailed:
-        begun.set()
-        await go_on.wait()
-        return OK
+    def slow(
+        call: participant_pb2.BranchCall, operation: Operation, decision: int, reply: Reply
+    ) -> None:
+        begun.set_result(reply)
 
     async def requests() -> AsyncIterator[participant_pb2.DriveRequest]:
         call = participant_pb2.BranchCall(xid="x")
@@ -75,9 +80,9 @@ async def test_a_stream_that_is_finished_answers_what_it_has_begun_and_ends() ->
 
     drive = Drive(slow)
     collecting = asyncio.create_task(collect())
-    await begun.wait()
+    go_on = await begun
     drive.finish()
-    go_on.set()
+    go_on(OK)
     (reply,) = await collecting
 
     assert reply.answer == OK

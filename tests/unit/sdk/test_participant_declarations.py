@@ -2,12 +2,17 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trypact
+from trypact import errors
+from trypact.call import Arrived, FencedCall, Ok, Pending, Refused
 from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.fence.contract import ALONE
+from trypact.kinds import Decision, Kind, Operation
 
 
 class Handlers:
@@ -67,11 +72,6 @@ def test_an_action_has_one_handler_for_each_kind(fence: SqlAlchemyFence) -> None
 
     with pytest.raises(ValueError, match=r"shop\.reserve has a handler for tcc branches already"):
         participant.tcc("reserve")(Handlers)
-
-
-def test_a_participant_without_workers_is_refused(fence: SqlAlchemyFence) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        trypact.Participant("shop", fence=fence, workers=0)
 
 
 class Odd:
@@ -144,3 +144,129 @@ def test_whatever_takes_a_call_and_a_connection_is_a_handler(fence: SqlAlchemyFe
     participant.message("e")(max)
 
     assert set(participant.actions) == set("abcde")
+
+
+# ---------------------------------------------------------------- set-based handlers
+
+
+def arrived(operation: Operation = Operation.TRY, xid: str = "x", payload: bytes = b"1") -> Arrived:
+    fenced = FencedCall(xid, "b", "shop.reserve", Kind.TCC, operation)
+    return Arrived(fenced, payload, 1, Decision.UNDECIDED, "")
+
+
+class Sets:
+    """Says of each call what its request asks for."""
+
+    ANSWERS: ClassVar[dict[int, Any]] = {
+        1: {"one": 1}, 2: trypact.Refuse("two"), 3: trypact.RetryLater(3.0), 4: trypact.PENDING,
+        5: object(), 6: None,
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sets: list[int] = []
+
+    @trypact.many
+    def try_(self, calls: Sequence[trypact.Call[int]], connection: Any) -> list[Any]:
+        self.sets.append(len(calls))
+        if any(call.request == 7 for call in calls):
+            return []
+        return [self.ANSWERS[call.request] for call in calls]
+
+    @trypact.many
+    def confirm(self, calls: Sequence[trypact.Call[int]], connection: Any) -> None: ...
+
+    def cancel(self, call: trypact.Call[int], connection: Any) -> None: ...
+
+
+@pytest.fixture
+def sets(fence: SqlAlchemyFence) -> Sets:
+    fence.create_tables()
+    return Sets()
+
+
+def test_a_set_says_something_of_each_call(fence: SqlAlchemyFence, sets: Sets) -> None:
+    participant = trypact.Participant("shop", fence=fence)
+    participant.tcc("reserve", request=int)(sets)
+    payloads = [b"1", b"2", b"3", b'"no number"', b"4", b"6"]
+
+    said = participant.answer_many(
+        [arrived(xid=str(n), payload=payload) for n, payload in enumerate(payloads)]
+    )
+
+    assert said[:2] == [Ok(b'{"one":1}'), Refused("two")]
+    assert isinstance(said[2], trypact.RetryLater)
+    assert said[3] == Refused("invalid payload: is a string, not an integer")
+    assert said[4:] == [Pending(), Ok()]
+    # Whoever cannot be read is none of the handler's business.
+    assert sets.sets == [5]
+    confirms = [arrived(Operation.CONFIRM, xid) for xid in "05"]
+    assert participant.answer_many(confirms) == [Ok(), Ok()]
+
+
+def test_a_set_of_one_is_what_a_single_call_is(fence: SqlAlchemyFence, sets: Sets) -> None:
+    participant = trypact.Participant("shop", fence=fence)
+    participant.tcc("reserve", request=int)(sets)
+
+    assert participant.answer(arrived()) == Ok(b'{"one":1}')
+    assert participant.answer(arrived(xid="y", payload=b"2")) == Refused("two")
+    with pytest.raises(trypact.RetryLater):
+        participant.answer(arrived(xid="z", payload=b"3"))
+
+
+def test_one_bad_answer_makes_each_of_the_set_run_alone(fence: SqlAlchemyFence, sets: Sets) -> None:
+    participant = trypact.Participant("shop", fence=fence)
+    participant.tcc("reserve", request=int)(sets)
+    calls = [arrived(xid="a"), arrived(xid="b", payload=b"5")]
+
+    assert participant.answer_many(calls) == [ALONE, ALONE]
+    assert participant.answer(calls[0]) == Ok(b'{"one":1}')
+    with pytest.raises(trypact.PayloadError, match="object"):
+        participant.answer(calls[1])
+
+
+def test_a_set_that_forgets_a_call_is_told_so(fence: SqlAlchemyFence, sets: Sets) -> None:
+    participant = trypact.Participant("shop", fence=fence)
+    participant.tcc("reserve", request=int)(sets)
+
+    with pytest.raises(errors.ParticipantError, match=r"shop\.reserve try answered 1 calls with 0"):
+        participant.answer(arrived(payload=b"7"))
+
+
+def test_calls_share_a_transaction_unless_their_action_or_the_participant_says_no(
+    fence: SqlAlchemyFence,
+) -> None:
+    class Plain:
+        """A fence that knows nothing of batches."""
+
+        run = fence.run
+
+    plain: Any = Plain()
+    shop = {
+        "may": trypact.Participant("shop", fence=fence),
+        "one": trypact.Participant("shop", fence=fence, batch_calls_max=1),
+        "plain": trypact.Participant("shop", fence=plain),
+        "no": trypact.Participant("shop", fence=fence),
+    }
+    for what, participant in shop.items():
+        participant.tcc("reserve", batch=what != "no")(Handlers)
+
+    assert [what for what in shop if shop[what].may_be_batched(arrived())] == ["may"]
+    assert not shop["may"].may_be_batched(arrived(Operation.DELIVER))
+    with pytest.raises(TypeError, match="Plain answers one call at a time"):
+        shop["plain"].answer_many([arrived()])
+
+
+def test_a_set_based_handler_of_the_wrong_shape_is_refused(fence: SqlAlchemyFence) -> None:
+    participant: Any = trypact.Participant("shop", fence=fence)
+
+    with pytest.raises(TypeError, match=r"allowed: a plain function of \(calls, connection\)"):
+        participant.message("tell")(trypact.many(lambda calls: None))
+    with pytest.raises(TypeError, match="a builtin_function_or_method cannot be marked"):
+        trypact.many(max)
+
+
+@pytest.mark.parametrize("number", ["workers", "batches", "batch_calls_max"])
+def test_no_number_of_a_participant_is_below_one(fence: SqlAlchemyFence, number: str) -> None:
+    arguments: Any = {number: 0}
+    with pytest.raises(ValueError, match=f"{number}: 0; allowed: at least 1"):
+        trypact.Participant("shop", fence=fence, **arguments)

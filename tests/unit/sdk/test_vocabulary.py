@@ -18,7 +18,8 @@ SURFACE = [
     "CoordinatorUnavailable", "Decision", "Kind", "On", "Operation", "Outcome", "OutcomeUnknown",
     "Overloaded", "Participant", "PayloadError", "Refuse", "Reported", "RequestRefused",
     "RetryLater", "Standing", "State", "SyncClient", "SyncTransaction", "Transaction",
-    "TransactionCancelled", "TrypactError", "errors", "fence", "message", "notice", "saga", "tcc",
+    "TransactionCancelled", "TrypactError", "errors", "fence", "many", "message", "notice",
+    "saga", "tcc",
 ]  # fmt: skip
 
 
