@@ -33,6 +33,8 @@ class GroupCommit:
         records_in_batch_max: what one commit carries at most.
         bytes_in_batch_max: the payloads one commit carries at most, unless one record has more.
         meters: told of each commit.
+        waited: told how long the record of each batch that came first took, until those who wait
+            for the batch are told, in seconds.
     """
 
     def __init__(
@@ -42,13 +44,18 @@ class GroupCommit:
         records_in_batch_max: int,
         bytes_in_batch_max: int,
         meters: Meters,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         self._journal = journal
         self._observe = observe
         self._records_in_batch_max = records_in_batch_max
         self._bytes_in_batch_max = bytes_in_batch_max
         self._meters = meters
+        self._waited = waited
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Write, Done]] = deque()
+        # When the first of those that wait came.
+        self._since = 0.0
         # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
         self._ready = asyncio.Event()
@@ -59,6 +66,10 @@ class GroupCommit:
         # Why nothing is written any more.
         self._broken: JournalError | None = None
         self._closing = False
+
+    def __len__(self) -> int:
+        """Return how many records are on their way."""
+        return len(self._pending_xids)
 
     def start(self) -> None:
         """Begin to write."""
@@ -72,10 +83,12 @@ class GroupCommit:
         xid = record.transaction.xid
         invariant(xid not in self._pending_xids, f"two records of {xid} on their way at once")
         if self._broken is not None:
-            asyncio.get_running_loop().call_soon(done, self._broken)
+            self._loop.call_soon(done, self._broken)
             return
         self._write_ids += 1
         self._pending_xids.add(xid)
+        if not self._waiting:
+            self._since = self._loop.time()
         self._waiting.append((Write(record, self._write_ids), done))
         self._idle.clear()
         self._ready.set()
@@ -94,19 +107,31 @@ class GroupCommit:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
-            batch = self._next_batch()
+            since, batch = self._since, self._next_batch()
             if not self._waiting:
                 self._ready.clear()
             fates = await self._write([write for write, _ in batch])
             for write, _ in batch:
                 self._pending_xids.discard(write.record.transaction.xid)
             # Later, so that the batch that has formed meanwhile is on its way first.
-            loop.call_soon(_tell, batch, fates)
+            self._loop.call_soon(self._tell, batch, fates, since)
             if not self._waiting:
                 self._idle.set()
+
+    def _tell(
+        self, batch: list[tuple[Write, Done]], fates: list[Verdict | JournalError], since: float
+    ) -> None:
+        if self._waited is not None:
+            self._waited(self._loop.time() - since)
+        for (write, done), fate in zip(batch, fates, strict=True):
+            try:
+                done(fate)
+            except Exception as error:
+                # A bug of ours, and no other record's concern.
+                xid = write.record.transaction.xid
+                log.critical("a record's fate was not taken", xid=xid, exc_info=error)
 
     def _next_batch(self) -> list[tuple[Write, Done]]:
         waiting = self._waiting
@@ -144,16 +169,6 @@ class GroupCommit:
                 self._meters.committed(len(batch), time.monotonic() - began)
                 return list(appended.verdicts)
         return [self._broken or JournalUnavailable()] * len(batch)
-
-
-def _tell(batch: list[tuple[Write, Done]], fates: list[Verdict | JournalError]) -> None:
-    for (write, done), fate in zip(batch, fates, strict=True):
-        try:
-            done(fate)
-        except Exception as error:
-            # A bug of ours, and no other record's concern.
-            xid = write.record.transaction.xid
-            log.critical("a record's fate was not taken", xid=xid, exc_info=error)
 
 
 def _payload_bytes(record: Record) -> int:

@@ -98,3 +98,20 @@ async def test_closing_gives_up_on_a_journal_that_does_not_answer() -> None:
     await journal.knocked.wait()
     await writer.close()
     assert isinstance((await asked)[0], JournalUnavailable)
+
+
+async def test_what_is_on_its_way_is_counted_and_each_batch_tells_how_long_it_took() -> None:
+    journal, waits = Counting(), list[float]()
+    await journal.open("test")
+    writer = GroupCommit(journal, lambda at: None, 3, 100, Meters(), waits.append)
+    for number in range(4):
+        writer.submit(record(f"x{number}"), lambda fate: None)
+    assert len(writer) == 4
+    assert waits == []
+    writer.start()
+    assert await fates(writer, record("x4")) == [Verdict.APPLIED]
+    assert len(writer) == 0
+    assert journal.sizes == [3, 2]
+    assert len(waits) == 2
+    assert min(waits) >= 0
+    await writer.close()
