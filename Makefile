@@ -70,6 +70,11 @@ bench: .venv/.dev ## Measure this machine; ARGS=--quick for a first look
 	@tools/servers.sh
 	@$(PYTHON_IN_VENV) -m tests.bench $(ARGS)
 
+.PHONY: soak
+soak: .venv/.dev ## Load a coordinator for ten minutes and watch its memory
+	@tools/servers.sh
+	@$(PYTHON_IN_VENV) -m tests.bench --cases soak --soak-seconds 600 $(ARGS)
+
 .PHONY: ci
 ci: ## Everything that CI runs
 	@.ci/run

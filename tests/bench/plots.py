@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tests.bench.findings import Findings, Load
+from tests.bench.findings import Findings, Load, Moment
 from tests.bench.report import PROCESSES
 
 # Told apart by people who see colours differently, too (Okabe and Ito, 2008).
@@ -120,7 +120,7 @@ def recovery(figure: Figure, findings: Findings) -> bool:
     """Draw when a restarted coordinator serves, and when everything is final."""
     found = findings.recoveries
     axes = figure.add_subplot()
-    names = [f"{one.journal}\n{one.in_flight:,} in flight" for one in found]
+    names = [f"{_short(one.journal)}\n{one.in_flight:,} in flight" for one in found]
     serving = [one.serving_s for one in found]
     rest = [one.final_s - one.serving_s for one in found]
     axes.barh(names, serving, color="#0072B2", label="until it serves", height=0.55)
@@ -142,21 +142,28 @@ def soak(figure: Figure, findings: Findings) -> bool:
     """Draw memory and latency over the time of a soak."""
     upper, lower = figure.subplots(2, 1, sharex=True)
     for one in findings.soaks:
-        at = [moment.at_s for moment in one.moments]
-        upper.plot(at, [moment.coordinator_mib for moment in one.moments], color="#0072B2")
-        for name, colour in (("p50_ms", "#009E73"), ("p99_ms", "#D55E00")):
-            values = [getattr(moment, name) for moment in one.moments]
-            lower.plot(at, values, color=colour, label=name.removesuffix("_ms"))
-        upper.set_title(
-            f"Soak: {one.clients} clients on {one.journal}, {one.seconds:,.0f} s", loc="left"
-        )
-        lower.legend(loc="upper right", ncols=2)
-    upper.set_ylabel("coordinator, MiB")
-    lower.set_ylabel("latency, ms")
+        moments = one.moments
+        memory = [moment.coordinator_mib for moment in moments]
+        _over_time(upper, moments, memory, "coordinator", "#0072B2")
+        _over_time(lower, moments, [moment.p50_ms for moment in moments], "p50", "#009E73")
+        _over_time(lower, moments, [moment.p99_ms for moment in moments], "p99", "#D55E00")
+        where = f"{one.clients} clients on {_short(one.journal)}, {one.seconds:,.0f} s"
+        upper.set_title(f"Soak: {where}", loc="left")
+    for axes, label in ((upper, "memory, MiB"), (lower, "latency, ms")):
+        axes.set_ylabel(label)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.15)
+        axes.margins(x=0.02)
     lower.set_xlabel("seconds")
-    upper.set_ylim(bottom=0)
-    lower.set_ylim(bottom=0)
     return bool(findings.soaks)
+
+
+def _over_time(
+    axes: Axes, moments: Sequence[Moment], values: Sequence[float], label: str, colour: str
+) -> None:
+    at = [moment.at_s for moment in moments]
+    axes.plot(at, values, color=colour)
+    axes.annotate(label, (at[-1], values[-1]), xytext=(6, 0), textcoords="offset points",
+                  va="center", color=colour, annotation_clip=False)  # fmt: skip
 
 
 PLOTS: dict[str, Callable[[Figure, Findings], bool]] = {
