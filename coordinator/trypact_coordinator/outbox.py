@@ -20,7 +20,8 @@ class Outbox(Generic[ItemT]):
 
     def __init__(self) -> None:
         self._items: deque[tuple[ItemT, int]] = deque()
-        self._ready = asyncio.Event()
+        # What the writer waits for while there is nothing to write.
+        self._waker: asyncio.Future[None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -29,12 +30,14 @@ class Outbox(Generic[ItemT]):
     def put(self, item: ItemT, size_bytes: int) -> None:
         """Send an item of about that many bytes with whatever else is ready."""
         self._items.append((item, size_bytes))
-        self._ready.set()
+        if self._waker is not None:
+            self._wake(self._waker)
 
     def close(self) -> None:
         """End the iteration once everything before has left."""
         self._closed = True
-        self._ready.set()
+        if self._waker is not None:
+            self._wake(self._waker)
 
     def __aiter__(self) -> "Outbox[ItemT]":
         return self
@@ -43,8 +46,8 @@ class Outbox(Generic[ItemT]):
         while not self._items:
             if self._closed:
                 raise StopAsyncIteration
-            self._ready.clear()
-            await self._ready.wait()
+            self._waker = asyncio.get_running_loop().create_future()
+            await self._waker
         items = self._items
         item, size_bytes = items.popleft()
         batch = [item]
@@ -54,3 +57,8 @@ class Outbox(Generic[ItemT]):
                 break
             batch.append(items.popleft()[0])
         return batch
+
+    def _wake(self, waker: asyncio.Future[None]) -> None:
+        self._waker = None
+        if not waker.done():
+            waker.set_result(None)

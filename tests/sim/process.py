@@ -85,7 +85,7 @@ class Process:
             journal,
             self.transport,
             Ids(),
-            JournalClock(lambda: loop.us + origin),
+            JournalClock(lambda: (loop.us + origin) * 1000),
             POLICY,
             SETTINGS,
         )

@@ -38,7 +38,7 @@ class Stage:
             MemoryJournal(self.store),
             LoopbackTransport({"shop": self.serve}),
             Ids(),
-            JournalClock(lambda: loop.us),
+            JournalClock(lambda: loop.us * 1000),
             replace(POLICY, pending_poll_ms=5_000),
             SETTINGS,
         )

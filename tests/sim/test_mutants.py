@@ -306,8 +306,8 @@ def test_the_sweeper_forgets_timers(monkeypatch: pytest.MonkeyPatch):
 def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
     send = Dispatcher._send
 
-    def leaks(self: Dispatcher, lane: Any, call: Any, take: Any) -> None:
-        send(self, lane, call, take)
+    def leaks(self: Dispatcher, lane: Any, call: Any, take: Any, now: int) -> None:
+        send(self, lane, call, take, now)
         if call.operation is step.Operation.CANCEL:
             lane.in_flight += 1
 
@@ -316,10 +316,9 @@ def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
-    def pump(self: Dispatcher, lane: Any) -> None:
-        for queue in (lane.decided, lane.new):
-            while queue:
-                self._send(lane, *queue.popleft())
+    def dispatch(self: Dispatcher, calls: Any, take: Any) -> None:
+        for call in calls:
+            self._send(self._lane_of_action(call.branch.action), call, take, self._clock.now())
 
-    monkeypatch.setattr(Dispatcher, "_pump", pump)
+    monkeypatch.setattr(Dispatcher, "dispatch", dispatch)
     caught("I8: .* calls in flight")

@@ -98,12 +98,17 @@ class BranchSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def participant(self) -> str:
         """The first half of the action: who is called."""
-        return self.action.partition(".")[0]
+        return participant_of(self.action)
 
     @property
     def is_delivery(self) -> bool:
         """Whether it is delivered after the decision instead of tried before it."""
         return self.kind in _DELIVERIES
+
+
+def participant_of(action: str) -> str:
+    """Return who serves an action."""
+    return action.partition(".")[0]
 
 
 class Branch(msgspec.Struct, frozen=True, gc=False):

@@ -12,24 +12,22 @@ class JournalClock:
     database's clock to the past stops it instead of turning it back.
 
     Args:
-        monotonic_us: a clock that never runs backwards, in microseconds from any origin.
+        monotonic_ns: a clock that never runs backwards, in nanoseconds from any origin.
     """
 
-    def __init__(self, monotonic_us: Callable[[], int] | None = None) -> None:
-        self._monotonic_us = monotonic_us or _monotonic_us
+    def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._monotonic_ns = monotonic_ns
         self._offset = 0
         self._latest = 0
 
     def observe(self, at: int) -> None:
         """Take the database's time from a reply that has just arrived."""
-        self._offset = at - self._monotonic_us()
+        self._offset = at - self._monotonic_ns() // 1000
 
     def now(self) -> int:
         """Return the present instant, in microseconds since 1970-01-01T00:00Z."""
-        now = self._monotonic_us() + self._offset
-        self._latest = max(self._latest, now)
-        return self._latest
-
-
-def _monotonic_us() -> int:
-    return time.monotonic_ns() // 1000
+        now = self._monotonic_ns() // 1000 + self._offset
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now

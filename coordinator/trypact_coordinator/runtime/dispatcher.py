@@ -6,7 +6,7 @@ never keeps decided work from finishing.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from trypact_coordinator.core.events import Answer, Answered, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import MILLISECOND
-from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.core.transaction import Operation, participant_of
 from trypact_coordinator.ports import Clock, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
 from trypact_coordinator.runtime.meters import Attempts, Meters
@@ -26,12 +26,13 @@ from trypact_coordinator.runtime.settings import RuntimeSettings
 class Routes(Protocol):
     """Where participants are."""
 
-    def endpoint(self, participant: str) -> str | None:
+    def endpoint(self, participant: str, now: int) -> str | None:
         """Return where the next call to a participant goes; None if it was never registered."""
         ...
 
 
 _TRY = Operation.TRY
+_CLOSED = BreakerState.CLOSED
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
@@ -92,18 +93,30 @@ class Dispatcher:
         self._settings = settings
         self._meters = meters
         self._defer = defer
+        # Calls to one participant at once, and those of them that may be Tries.
+        self._room = settings.lane_calls_max
+        self._room_for_new = settings.lane_calls_max - settings.lane_reserved
         self._lanes: dict[str, Lane] = {}
+        # The same ones by the action of a call, which is what is known of it.
+        self._lanes_of_actions: dict[str, Lane] = {}
 
-    def dispatch(self, call: Call, take: Taker) -> None:
-        """Send a call, now or when its lane has room; `take` gets its answer."""
-        lane = self._lane(call.branch.participant)
-        # Bounded each by itself: no flood of what is new turns away what follows a decision.
-        queue = lane.new if call.operation is _TRY else lane.decided
-        if len(queue) >= self._settings.lane_queue_max:
-            self._decline(lane, call, take, "too many calls wait for this participant")
-            return
-        queue.append((call, take))
-        self._pump(lane)
+    def dispatch(self, calls: Sequence[Call], take: Taker) -> None:
+        """Send calls, each now or when its lane has room; `take` gets the answers."""
+        now = self._clock.now()
+        for call in calls:
+            action = call.branch.action
+            lane = self._lanes_of_actions.get(action) or self._lane_of_action(action)
+            # Bounded each by itself: no flood of what is new turns away what follows a decision.
+            if call.operation is _TRY:
+                queue, room = lane.new, self._room_for_new
+            else:
+                queue, room = lane.decided, self._room
+            if not queue and lane.in_flight < room:
+                self._send(lane, call, take, now)
+            elif len(queue) < self._settings.lane_queue_max:
+                queue.append((call, take))
+            else:
+                self._decline(lane, call, take, "too many calls wait for this participant")
 
     def view(self, participant: str) -> LaneView:
         """Return how a participant's lane stands."""
@@ -117,30 +130,33 @@ class Dispatcher:
             lane = self._lanes[participant] = Lane(participant, self._settings, attempts)
         return lane
 
+    def _lane_of_action(self, action: str) -> Lane:
+        lane = self._lanes_of_actions[action] = self._lane(participant_of(action))
+        return lane
+
     def _pump(self, lane: Lane) -> None:
-        calls_max = self._settings.lane_calls_max
-        while lane.decided and lane.in_flight < calls_max:
-            self._send(lane, *lane.decided.popleft())
-        while lane.new and lane.in_flight < calls_max - self._settings.lane_reserved:
-            call, take = lane.new.popleft()
-            now = self._clock.now()
+        """Send what waits, as far as there is room."""
+        now = self._clock.now()
+        while lane.decided and lane.in_flight < self._room:
+            self._send(lane, *lane.decided.popleft(), now)
+        while lane.new and lane.in_flight < self._room_for_new:
+            self._send(lane, *lane.new.popleft(), now)
+
+    def _send(self, lane: Lane, call: Call, take: Taker, now: int) -> None:
+        if call.operation is _TRY:
             left_us = call.not_after - now
             if left_us <= 0:
                 why = "the call waited longer than its time-out for its turn"
                 self._decline(lane, call, take, why)
-                continue
-            wait_us = lane.breaker.retry_in_us(now)
-            if wait_us:
-                text = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(lane, call, take, text, wait_us // MILLISECOND + 1)
-                continue
+                return
+            if lane.breaker.state is not _CLOSED and (wait_us := lane.breaker.retry_in_us(now)):
+                why = f"spared while its breaker is open; it last said: {lane.last_error}"
+                self._decline(lane, call, take, why, wait_us // MILLISECOND + 1)
+                return
             left_ms = left_us // MILLISECOND or 1
             if left_ms < call.timeout_ms:
                 call = replace(call, timeout_ms=left_ms)
-            self._send(lane, call, take)
-
-    def _send(self, lane: Lane, call: Call, take: Taker) -> None:
-        endpoint = self._routes.endpoint(lane.name)
+        endpoint = self._routes.endpoint(lane.name, now)
         if endpoint is None:
             self._decline(lane, call, take, "no instance of the participant is registered")
             return

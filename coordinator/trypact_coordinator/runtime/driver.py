@@ -289,8 +289,8 @@ class Driver:
     def _release(self, slot: Slot, outcome: Outcome, asked: Asker) -> None:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
-        for call in outcome.calls:
-            self._dispatcher.dispatch(call, self._answered)
+        if outcome.calls:
+            self._dispatcher.dispatch(outcome.calls, self._answered)
         if asked is not None and not asked.done():
             asked.set_result(tx)
         if slot.watchers:

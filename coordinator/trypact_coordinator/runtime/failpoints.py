@@ -46,6 +46,8 @@ class Failpoints:
 
     def before_record(self, record: Record) -> None:
         """Visit the failpoint before this record is written, if it has one."""
+        if self._armed is None:
+            return
         tx = record.transaction
         if tx.version == 1:
             self.visit(Failpoint.BEFORE_BEGIN)
@@ -56,6 +58,8 @@ class Failpoints:
 
     def after_record(self, record: Record) -> None:
         """Visit the failpoint after this record is durable, if it has one."""
+        if self._armed is None:
+            return
         tx = record.transaction
         if tx.settled:
             self.visit(Failpoint.AFTER_FINISH)

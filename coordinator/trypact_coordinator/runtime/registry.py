@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.admission import check_id, check_participant, check_size
 from trypact_coordinator.core.errors import (
+    CoordinatorError,
     InvalidArgument,
     KindNotServed,
     LimitExceeded,
@@ -87,6 +88,8 @@ class Registry:
         self._lapse_us = lapse_after_ms * MILLISECOND
         self.renew_every_ms = renew_every_ms
         self._participants: dict[str, _Participant] = {}
+        # Action -> who serves it, and the kinds that it serves.
+        self._served: dict[str, tuple[_Participant, tuple[Kind, ...]]] = {}
 
     async def load(self) -> None:
         """Read the rows; every instance counts as renewed now."""
@@ -135,19 +138,10 @@ class Registry:
         """
         now = self._clock.now()
         for spec in branches:
-            name, _, verb = spec.action.partition(".")
-            participant = self._participants.get(name)
-            if participant is None:
-                raise UnknownParticipant(
-                    f"branch {spec.id!r}: no participant {name!r} is registered; "
-                    f"registered: {_listed(self._participants)}"
-                )
-            kinds = participant.kinds_of.get(verb)
-            if kinds is None:
-                raise UnknownAction(
-                    f"branch {spec.id!r}: participant {name!r} has no action {verb!r}; "
-                    f"it has: {_listed(participant.kinds_of)}"
-                )
+            served = self._served.get(spec.action)
+            if served is None:
+                raise self._unknown(spec)
+            participant, kinds = served
             if spec.kind not in kinds:
                 raise KindNotServed(
                     f"branch {spec.id!r}: {spec.action} serves no {spec.kind.name.lower()} "
@@ -155,16 +149,29 @@ class Registry:
                 )
             if not participant.live(now):
                 raise ParticipantUnavailable(
-                    f"branch {spec.id!r}: no instance of {name!r} has renewed within "
+                    f"branch {spec.id!r}: no instance of {spec.participant!r} has renewed within "
                     f"{self._lapse_us // MILLISECOND} ms"
                 )
 
-    def endpoint(self, participant: str) -> str | None:
+    def _unknown(self, spec: BranchSpec) -> CoordinatorError:
+        name, _, verb = spec.action.partition(".")
+        participant = self._participants.get(name)
+        if participant is None:
+            return UnknownParticipant(
+                f"branch {spec.id!r}: no participant {name!r} is registered; "
+                f"registered: {_listed(self._participants)}"
+            )
+        return UnknownAction(
+            f"branch {spec.id!r}: participant {name!r} has no action {verb!r}; "
+            f"it has: {_listed(participant.kinds_of)}"
+        )
+
+    def endpoint(self, participant: str, now: int) -> str | None:
         """Return where the next call goes: live instances in turn, else any that was ever known."""
         known = self._participants.get(participant)
         if known is None or not known.instances:
             return None
-        return known.next_endpoint(self._clock.now())
+        return known.next_endpoint(now)
 
     def overview(self) -> tuple[ParticipantView, ...]:
         """Return every participant, by name."""
@@ -188,10 +195,13 @@ class Registry:
         return known.instances.get(instance) if known else None
 
     def _put(self, instance: Instance) -> None:
-        participant = self._participants.setdefault(
-            instance.participant, _Participant(self._lapse_us)
-        )
+        name = instance.participant
+        participant = self._participants.setdefault(name, _Participant(self._lapse_us))
+        for verb in participant.kinds_of:
+            del self._served[f"{name}.{verb}"]
         participant.put(instance)
+        for verb, kinds in participant.kinds_of.items():
+            self._served[f"{name}.{verb}"] = (participant, kinds)
 
     async def _make_room(self, participant: _Participant) -> None:
         """Forget the instance that was silent longest, unless all are alive."""

@@ -6,7 +6,7 @@ or a value of a newer contract) is refused here, by the name of its field.
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from trypact.v1 import initiator_pb2, registry_pb2, transaction_pb2
@@ -48,19 +48,15 @@ def branch_id_of(branch_id: str) -> str:
 
 def member_of(enum: type[_EnumT], number: int, field: str) -> _EnumT:
     """Return the member of that number. Raises InvalidArgument naming the field."""
-    member = _MEMBERS[enum].get(number)
-    if member is None:
+    try:
+        return enum(number)
+    except ValueError:
         why = f"is {number}, which this coordinator does not know" if number else "is missing"
-        raise InvalidArgument(field, why, ", ".join(m.name for m in enum))
-    return cast("_EnumT", member)
+        raise InvalidArgument(field, why, ", ".join(m.name for m in enum)) from None
 
 
-# Number -> member; calling an enum's class with a number does the same, and takes ten times as
-# long.
-_MEMBERS: dict[Any, dict[int, Enum]] = {
-    enum: {member.value: member for member in enum} for enum in (Kind, On, Operation)
-}
-_CONFIRM = On.CONFIRM.value
+_KINDS = {kind.value: kind for kind in Kind}
+_CONFIRM = On.CONFIRM
 
 
 def branch_spec(branch: transaction_pb2.Branch, where: str) -> BranchSpec:
@@ -72,13 +68,14 @@ def branch_spec(branch: transaction_pb2.Branch, where: str) -> BranchSpec:
 
 
 def _branch_spec(branch: transaction_pb2.Branch) -> BranchSpec:
+    # The usual numbers are looked up here, the others judged by `member_of`.
     return BranchSpec(
         branch.id,
-        member_of(Kind, branch.kind, "kind"),
+        _KINDS.get(branch.kind) or member_of(Kind, branch.kind, "kind"),
         branch.action,
         branch.payload,
         tuple(after) if (after := branch.after) else (),
-        member_of(On, branch.on or _CONFIRM, "on"),
+        _CONFIRM if not branch.on else member_of(On, branch.on, "on"),
         branch.delay_ms,
     )
 

@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from grpc.aio import EOF  # type: ignore[attr-defined]
 from trypact.v1 import participant_pb2
 
-from trypact_coordinator.alarms import Alarms
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.events import Answer, Unknown
 from trypact_coordinator.core.outcome import Call
@@ -24,6 +23,9 @@ from trypact_coordinator.transport import wire
 Done = Callable[[Answer], None]
 Key = tuple[str, str, int, int]
 
+# Time-outs are looked at this often, those of all calls together: that costs less than to note
+# one down for each call and to strike it out again.
+_LOOK_EVERY_SECONDS = 0.05
 # About what a call takes on the wire beside its payload.
 _CALL_BYTES = 256
 
@@ -32,10 +34,12 @@ class DriveStream:
     """Calls on their way over one stream, from its opening to its end."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox[tuple[Key, Call]] = Outbox()
-        self._waiting: dict[Key, tuple[Call, Done]] = {}
-        self._timeouts: Alarms[Key] = Alarms(self._late)
+        self._outbox: Outbox[tuple[Call, float]] = Outbox()
+        self._waiting: dict[Key, tuple[Call, Done, float]] = {}
         self._loop = asyncio.get_running_loop()
+        self._look_handle: asyncio.TimerHandle | None = None
+        # Anything at all came back.
+        self.heard = False
 
     def __len__(self) -> int:
         """Return how many calls have no answer yet."""
@@ -45,26 +49,29 @@ class DriveStream:
         """Send a call with whatever else is ready."""
         branch = call.branch
         key = (call.xid, branch.id, call.operation, call.attempt)
-        earlier = self._waiting.get(key)
-        if earlier is not None:
+        if key in self._waiting:
             # Only a transaction that was reloaded sends the same call again.
-            self._loop.call_soon(earlier[1], Unknown("ABORTED: the same call was sent again"))
-        self._waiting[key] = (call, done)
-        self._timeouts.set(key, call.timeout_ms / 1000)
-        self._outbox.put((key, call), len(branch.payload) + _CALL_BYTES)
+            earlier = self._waiting[key][1]
+            self._loop.call_soon(earlier, Unknown("ABORTED: the same call was sent again"))
+        due_at = self._loop.time() + call.timeout_ms / 1000
+        self._waiting[key] = (call, done, due_at)
+        self._outbox.put((call, due_at), len(branch.payload) + _CALL_BYTES)
+        if self._look_handle is None:
+            self._look_handle = self._loop.call_later(_LOOK_EVERY_SECONDS, self._look)
 
-    async def run(self, stream: Any) -> Unknown | None:
-        """Carry calls and answers until the stream ends; return why it did.
+    async def run(self, stream: Any) -> tuple[grpc.StatusCode, Unknown]:
+        """Carry calls and answers until the stream ends; return its status, and that in words.
 
-        None means that the participant serves no Drive, so that nothing was run. Whoever called
-        takes the calls that have no answer, with `give_up` or `abandon`.
+        Whoever called takes the calls that have no answer, with `give_up` or `abandon`.
         """
         writing = self._loop.create_task(self._write(stream))
         try:
             while (data := await stream.read()) is not EOF:
+                self.heard = True
                 if (response := _read(data)) is None:
                     stream.cancel()
-                    return Unknown(f"DATA_LOSS: {len(data)} bytes that are no DriveResponse")
+                    why = f"DATA_LOSS: {len(data)} bytes that are no DriveResponse"
+                    return grpc.StatusCode.DATA_LOSS, Unknown(why)
                 for item in response.items:
                     self._take(item)
             code, details = await stream.code(), await stream.details()
@@ -72,11 +79,9 @@ class DriveStream:
             code, details = error.code(), error.details()
         finally:
             writing.cancel()
-        if code is grpc.StatusCode.UNIMPLEMENTED:
-            return None
         if code is grpc.StatusCode.OK:
-            return Unknown("UNAVAILABLE: the participant ended the stream")
-        return wire.failed(code, details)
+            return code, Unknown("UNAVAILABLE: the participant ended the stream")
+        return code, wire.failed(code, details)
 
     def give_up(self, answer: Unknown) -> None:
         """Answer every call that has no answer yet."""
@@ -85,16 +90,19 @@ class DriveStream:
 
     def abandon(self) -> list[tuple[Call, Done]]:
         """Return every call that has no answer yet, and forget them."""
-        calls = list(self._waiting.values())
+        if self._look_handle is not None:
+            self._look_handle.cancel()
+            self._look_handle = None
+        calls = [(call, done) for call, done, _ in self._waiting.values()]
         self._waiting.clear()
-        self._timeouts.clear()
         return calls
 
     async def _write(self, stream: Any) -> None:
         try:
             async for batch in self._outbox:
+                now = self._loop.time()
                 # A call whose time-out passed before its turn came is not sent at all.
-                timely = [call for key, call in batch if key in self._waiting]
+                timely = [call for call, due_at in batch if due_at > now]
                 if timely:
                     await stream.write(wire.drive_request(timely))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -105,15 +113,21 @@ class DriveStream:
         waiting = self._waiting.pop(key, None)
         if waiting is None:
             return  # its time-out has passed
-        self._timeouts.cancel(key)
-        if item.HasField("answer"):
-            waiting[1](wire.decode(item.answer))
-        else:
-            waiting[1](Unknown(shorten(item.error or wire.EMPTY, limits.REASON_BYTES_MAX)))
+        answer = wire.decode(item.answer)
+        if answer is wire.EMPTY_ANSWER and item.error:
+            answer = Unknown(shorten(item.error, limits.REASON_BYTES_MAX))
+        waiting[1](answer)
 
-    def _late(self, key: Key) -> None:
-        _, done = self._waiting.pop(key)
-        done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
+    def _look(self) -> None:
+        """Answer the calls whose time-out has passed."""
+        self._look_handle = None
+        now = self._loop.time()
+        late = [key for key, (_, _, due_at) in self._waiting.items() if due_at <= now]
+        for key in late:
+            _, done, _ = self._waiting.pop(key)
+            done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
+        if self._waiting and self._look_handle is None:
+            self._look_handle = self._loop.call_later(_LOOK_EVERY_SECONDS, self._look)
 
 
 def _read(data: bytes) -> participant_pb2.DriveResponse | None:

@@ -7,7 +7,6 @@ is answered exactly once; what cannot be read as an answer is Unknown, with the 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +61,7 @@ class GrpcTransport:
 
     def __init__(self, links_max: int = LINKS_MAX) -> None:
         self._links_max = links_max
-        self._links: OrderedDict[str, Link] = OrderedDict()
+        self._links: dict[str, Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -97,21 +96,19 @@ class GrpcTransport:
     def _link(self, endpoint: str) -> "Link":
         link = self._links.get(endpoint)
         if link is None:
-            self._make_room()
+            if len(self._links) >= self._links_max:
+                self._make_room()
             link = self._links[endpoint] = Link(endpoint)
-        self._links.move_to_end(endpoint)
         return link
 
     def _make_room(self) -> None:
-        if len(self._links) < self._links_max:
-            return
-        for endpoint, link in self._links.items():
-            if not len(link):
-                del self._links[endpoint]
-                closing = asyncio.get_running_loop().create_task(link.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-                return
+        """Close the idle link that was used longest ago, if there is one."""
+        idle = [(link.used_at, endpoint) for endpoint, link in self._links.items() if not len(link)]
+        if idle:
+            link = self._links.pop(min(idle)[1])
+            closing = asyncio.get_running_loop().create_task(link.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 class Link:
@@ -119,6 +116,8 @@ class Link:
 
     def __init__(self, endpoint: str) -> None:
         self._loop = asyncio.get_running_loop()
+        # When it was last asked to send a call, by the loop's clock.
+        self.used_at = self._loop.time()
         self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
         self._unary = Unary(self._channel)
         self._drive: Any = self._channel.stream_stream(
@@ -140,8 +139,9 @@ class Link:
 
     def send(self, call: Call, done: Callable[[Answer], None]) -> None:
         """Send one call, by stream where that is served."""
+        self.used_at = self._loop.time()
         if self._stream is None:
-            if self._loop.time() < self._unary_until:
+            if self.used_at < self._unary_until:
                 self._send_unary(call, done)
                 return
             self._stream = DriveStream()
@@ -168,16 +168,20 @@ class Link:
     async def _carry(self, stream: DriveStream) -> None:
         """Run a stream to its end, and answer what it leaves."""
         try:
-            end = await stream.run(self._drive())
+            code, end = await stream.run(self._drive())
         except Exception as error:  # a bug of ours must not leave a stream that nobody reads
             log.critical("a stream failed", exc_info=error)
-            end = wire.unknown(error)
+            code, end = grpc.StatusCode.UNKNOWN, wire.unknown(error)
         # From here on calls open a new stream, those that the answers below give rise to as well.
         self._stream = None
-        if end is not None:
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            self._unary_until = self._loop.time() + ASK_FOR_DRIVE_EVERY_SECONDS
+        elif code is not grpc.StatusCode.INTERNAL or stream.heard:
             stream.give_up(end)
             return
-        self._unary_until = self._loop.time() + ASK_FOR_DRIVE_EVERY_SECONDS
+        # INTERNAL is what gRPC makes of a write that meets the participant's refusal of Drive,
+        # before it has read that. To send a call twice is harmless; to call it unknown costs a Try
+        # its back-off.
         for call, done in stream.abandon():
             self._send_unary(call, done)
 

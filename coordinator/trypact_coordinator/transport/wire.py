@@ -15,7 +15,7 @@ from trypact_coordinator.text import shorten
 SERVICE = participant_pb2.DESCRIPTOR.services_by_name["ParticipantService"].full_name
 
 CLOSED = Unknown("CANCELLED: the coordinator is stopping")
-EMPTY = "DATA_LOSS: an answer that says none of ok, refused, retry, pending"
+EMPTY_ANSWER = Unknown("DATA_LOSS: an answer that says none of ok, refused, retry, pending")
 
 
 _DELIVER = Operation.DELIVER
@@ -76,7 +76,7 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
         return Retry(max(answer.retry.after_ms, 0), reason)
     if kind == "pending":
         return Pending()
-    return Unknown(EMPTY)
+    return EMPTY_ANSWER
 
 
 # gRPC's way of saying that nobody listens at an address.

@@ -13,7 +13,7 @@ class Monotonic:
         self.us = 5
 
     def __call__(self) -> int:
-        return self.us
+        return self.us * 1000 + 999
 
 
 def test_between_replies_the_monotonic_clock_advances_it() -> None:

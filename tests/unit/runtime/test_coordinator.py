@@ -107,7 +107,7 @@ class Shop:
             self.journal,
             self.transport,
             Uuid7(),
-            JournalClock(lambda: self.now_us),
+            JournalClock(lambda: self.now_us * 1000),
             policy or Policy(),
             settings,
         )

@@ -21,7 +21,7 @@ class Routes:
     def __init__(self) -> None:
         self.endpoints = {"inventory": "i:1", "coupon": "c:1"}
 
-    def endpoint(self, participant: str) -> str | None:
+    def endpoint(self, participant: str, now: int) -> str | None:
         return self.endpoints.get(participant)
 
 
@@ -48,7 +48,7 @@ class Bench:
         self, operation: Operation, branch_id: str = "b", action: str = "inventory.reserve"
     ) -> None:
         self.dispatcher.dispatch(
-            call(operation, branch_id, action=action),
+            [call(operation, branch_id, action=action)],
             lambda _xid, answered: self.answers.append(answered),
         )
 
