@@ -54,9 +54,9 @@ class ExecuteStream:
     def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> "asyncio.Future[Reply]":
         """Send a request with whatever else is ready; its reply comes within the time-out."""
         id_, future = next(self._ids), self._loop.create_future()
+        data = _batch_of_one(id_, request, timeout)
         late_at = self._loop.time() + timeout
         self._waiting[id_] = (future, late_at)
-        data = _batch_of_one(id_, request, timeout)
         self._outbox.put(data, len(data))
         if self._timer is None or late_at < self._timer.when():
             self._look_at(late_at)
