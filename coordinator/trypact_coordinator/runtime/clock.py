@@ -24,6 +24,10 @@ class JournalClock:
         """Take the database's time from a reply that has just arrived."""
         self._offset = at - self._monotonic_ns() // 1000
 
+    def elapsed(self) -> float:
+        """Return seconds of the local clock alone, from any origin: for what is only a duration."""
+        return self._monotonic_ns() / 1e9
+
     def now(self) -> int:
         """Return the present instant, in microseconds since 1970-01-01T00:00Z."""
         now = self._monotonic_ns() // 1000 + self._offset

@@ -35,6 +35,7 @@ class GroupCommit:
         meters: told of each commit.
         waited: told how long the record of each batch that came first took, until those who wait
             for the batch are told, in seconds.
+        elapsed: seconds of a clock that never runs backwards, from any origin.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class GroupCommit:
         bytes_in_batch_max: int,
         meters: Meters,
         waited: Callable[[float], None] | None = None,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._observe = observe
@@ -52,6 +54,7 @@ class GroupCommit:
         self._bytes_in_batch_max = bytes_in_batch_max
         self._meters = meters
         self._waited = waited
+        self._elapsed = elapsed
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Write, Done]] = deque()
         # When the first of those that wait came.
@@ -88,7 +91,7 @@ class GroupCommit:
         self._write_ids += 1
         self._pending_xids.add(xid)
         if not self._waiting:
-            self._since = self._loop.time()
+            self._since = self._elapsed()
         self._waiting.append((Write(record, self._write_ids), done))
         self._idle.clear()
         self._ready.set()
@@ -124,7 +127,7 @@ class GroupCommit:
         self, batch: list[tuple[Write, Done]], fates: list[Verdict | JournalError], since: float
     ) -> None:
         if self._waited is not None:
-            self._waited(self._loop.time() - since)
+            self._waited(self._elapsed() - since)
         for (write, done), fate in zip(batch, fates, strict=True):
             try:
                 done(fate)
