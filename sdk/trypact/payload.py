@@ -113,13 +113,17 @@ def decode(data: bytes, as_type: Any = dict) -> Any:
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return _DECODER.decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise PayloadError("", f"is not JSON ({error})") from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.loads` would make one for each payload.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _below(path: str, name: str) -> str:
