@@ -24,6 +24,7 @@ from tests.bench.recovery import recovery
 from tests.bench.rig import Rig
 from tests.bench.shop import shop
 from tests.bench.soak import soak
+from tests.bench.tabled import local
 from tests.tidy.repository import ROOT
 
 CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
@@ -33,6 +34,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
     "interactive": cases.interactive,
     "saga": cases.saga,
     "shop": shop,
+    "local": local,
     "recovery": recovery,
     "soak": soak,
 }
@@ -74,7 +76,7 @@ def steps_of(asked: argparse.Namespace) -> list[Step]:
 
 
 def run(steps: list[Step], console: Console) -> Findings:
-    """Run the steps, one after the other; the first that fails ends the run."""
+    """Run the steps, one after the other; one that fails is reported, and the others go on."""
     machine = this_machine()
     console.print(machine.describe(), style="dim")
     if machine.load > machine.cores / 2:
@@ -90,7 +92,11 @@ def run(steps: list[Step], console: Console) -> Findings:
         bar = progress.add_task("starting", total=sum(step.seconds for step in steps))
         for step in steps:
             progress.update(bar, description=step.what)
-            progress.print(f"{step.what}: {step.run(rig, found)}")
+            try:
+                progress.print(f"{step.what}: {step.run(rig, found)}")
+            except Exception as error:
+                console.print_exception()
+                found.failed.append(f"{step.what}: {type(error).__name__}")
             progress.advance(bar, step.seconds)
     return found
 
@@ -103,8 +109,8 @@ def write(found: Findings, page: Path) -> None:
 
 def printed(table: Table) -> PrintedTable:
     shown = PrintedTable(title=table.title, title_justify="left")
-    for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for column, right in zip(table.columns, report.to_the_right(table), strict=True):
+        shown.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in table.rows:
         shown.add_row(*row)
     return shown
@@ -125,7 +131,7 @@ def main() -> int:
     if page is not None:
         write(found, page)
         console.print(f"written to {page}", style="dim")
-    return 0
+    return 1 if found.failed else 0
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -79,6 +79,8 @@ class Findings(msgspec.Struct):
     recoveries: list[Recovery] = []
     soaks: list[Soak] = []
     tables: list[Table] = []
+    # What could not be measured, and why.
+    failed: list[str] = []
 
     def load(self, case: str, system: str, clients: int) -> Load | None:
         """Return one load, if it was run."""

@@ -71,6 +71,9 @@ def tables(findings: Findings) -> Iterator[Table]:
     for soak in findings.soaks:
         yield _soak(soak)
     yield from findings.tables
+    if findings.failed:
+        rows = [[what] for what in findings.failed]
+        yield Table("Not measured", "These failed.", ["what"], rows)
 
 
 def page(findings: Findings, plots: Sequence[str]) -> str:
@@ -88,8 +91,16 @@ def page(findings: Findings, plots: Sequence[str]) -> str:
 
 def markdown(table: Table) -> str:
     """Return a table as Markdown."""
-    numbers = ["---", *["---:"] * (len(table.columns) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [table.columns, numbers, *table.rows])
+    sides = ["---:" if right else "---" for right in to_the_right(table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [table.columns, sides, *table.rows])
+
+
+def to_the_right(table: Table) -> list[bool]:
+    """Return which columns are figures: those whose every cell begins like one."""
+    return [
+        all(row[number][:1] in "0123456789-" for row in table.rows)
+        for number in range(len(table.columns))
+    ]
 
 
 def _load(load: Load) -> list[str]:

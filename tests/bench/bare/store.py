@@ -142,6 +142,9 @@ class Store(ABC):
 
     def _write(self) -> None:
         self._scheduled = False
+        if self._writing is not None:
+            # The timer and the end of the turn were due together: the other one has written.
+            return
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
