@@ -1,9 +1,9 @@
 """Write the reference pages that repeat the code: `python tools/reference.py [--check]`.
 
 `docs/reference/errors.md` comes from the coordinator's error tree, `limits.md` from
-`core/limits.py`, `configuration.md` from the table of settings. An error without its
-advice in `cli/advice.py` or a limit without its sentence below is a failure here, so neither can
-be added without telling its reader what it means and what to do.
+`core/limits.py`, `configuration.md` from the table of settings, `metrics.md` from the table of
+metrics. An error without its advice in `cli/advice.py` or a limit without its sentence below is a
+failure here, so neither can be added without telling its reader what it means and what to do.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from trypact_coordinator import settings
 from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.core import errors, limits
 from trypact_coordinator.durations import write_ms
+from trypact_coordinator.server.metrics_table import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -139,10 +140,11 @@ CONFIGURATION_HEAD = """\
 
 A coordinator is told what to do by flags of `trypact serve` and `trypact dev`, by environment
 variables, and by a TOML file (`--config FILE`). `dev` keeps its journal in
-`sqlite:///trypact-dev.db` by default; all else is the same for both. A flag wins over the
-environment, the environment over the file, the file over the default. The keys of the file are the
-flags without their dashes; [deploy/coordinator.toml](../../deploy/coordinator.toml) is an example.
-Durations are written with their unit: `250ms`, `5s`, `1h`.
+`sqlite:///trypact-dev.db` and serves HTTP at `127.0.0.1:7080` by default; all else is the same for
+both. A flag wins over the environment, the environment over the file, the file over the default.
+The keys of the file are the flags without their dashes;
+[deploy/coordinator.toml](../../deploy/coordinator.toml) is an example. Durations are written with
+their unit: `250ms`, `5s`, `1h`.
 
 """
 
@@ -159,10 +161,31 @@ def configuration_page() -> str:
     return GENERATED + CONFIGURATION_HEAD + head + "\n".join(rows) + "\n"
 
 
+METRICS_HEAD = """\
+# Metrics
+
+What `/metrics` serves for Prometheus; [watching a coordinator](../how-to/watch.md) says how to get
+there, and what to look at first. Counters start at 0 with the process. Instants and ages are those
+of the journal's clock. No label is ever an xid, or anything else that grows with the traffic. The
+`process_` metrics of every Prometheus client are there too.
+
+"""
+
+
+def metrics_page() -> str:
+    rows = []
+    for name, metric in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
+        rows.append(f"| `{name}` | {metric.kind.value} | {labels} | {metric.about} |")
+    head = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
+    return GENERATED + METRICS_HEAD + head + "\n".join(rows) + "\n"
+
+
 PAGES = {
     "errors.md": errors_page,
     "limits.md": limits_page,
     "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
 }
 
 

@@ -60,6 +60,7 @@ def test_the_coordinator_is_started_as_it_can_be() -> None:
     assert misunderstood(coordinator["command"]) == ""
     assert settings.journal.startswith("postgresql://")
     assert settings.insecure, "the others could not reach it"
+    assert f"127.0.0.1:7080:{settings.http_listen.rpartition(':')[2]}" in coordinator["ports"]
 
 
 @pytest.mark.parametrize("name", sorted(PARTICIPANTS))

@@ -41,7 +41,8 @@ class Watched(House):
     """A coordinator that is a process of its own, and where its pages are."""
 
     def __init__(self, process: ServerProcess, address: str, participant: Any) -> None:
-        super().__init__(SimpleNamespace(address=address), None, participant)  # type: ignore[arg-type]
+        standing_in: Any = SimpleNamespace(address=address)
+        super().__init__(standing_in, None, participant)  # type: ignore[arg-type]
         self.process = process
         self.url = process.wait_for(r"metrics at (\S+)/metrics")[1]
 
