@@ -27,6 +27,8 @@ from trypact_coordinator.server.metrics import Metrics
 
 # What is under way when the server stops may go on for this long.
 _GRACE_SECONDS = 1
+# Connections at once; whoever comes on top of them is told to come back (503).
+_CONNECTIONS_MAX = 128
 
 
 class HttpServer:
@@ -75,6 +77,7 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         config.load()

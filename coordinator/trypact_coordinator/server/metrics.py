@@ -57,6 +57,8 @@ class BacklogWatch:
         self._wait_seconds = wait_seconds
         self._counting: asyncio.Task[Backlog | None] | None = None
         self._count_again_at = 0.0
+        # Whether the latest count failed; only the first failure is logged.
+        self._failing = False
 
     async def latest(self) -> Backlog | None:
         """Return the backlog; None when the journal does not say, or not in time."""
@@ -75,10 +77,15 @@ class BacklogWatch:
     async def _count(self) -> Backlog | None:
         began = time.monotonic()
         try:
-            return await self._coordinator.backlog()
+            backlog = await self._coordinator.backlog()
         except JournalError as error:
-            _log.warning("the backlog cannot be counted", error=str(error))
+            if not self._failing:
+                _log.warning("the backlog cannot be counted", error=str(error))
+            self._failing = True
             return None
+        else:
+            self._failing = False
+            return backlog
         finally:
             took = time.monotonic() - began
             wait = max(_BACKLOG_SECONDS_MIN, took / _BACKLOG_SHARE_MAX)

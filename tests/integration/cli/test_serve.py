@@ -88,11 +88,27 @@ async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> N
     read_only = tmp_path / "folder.db"
     read_only.mkdir()
     free = ("serve", "--listen", "127.0.0.1:0", "--journal")
-    async with serving(tmp_path / "journal.db") as first:
-        taken, locked, exposed, no_port, no_journal, no_folder, folder, bad = await asyncio.gather(
+    pages = ("--http-listen", "127.0.0.1:0")
+    async with serving(tmp_path / "journal.db", *pages) as first:
+        http = re.search(r"metrics at http://(\S+)/metrics", first.said)
+        assert http
+        (
+            taken,
+            http_taken,
+            locked,
+            exposed,
+            http_exposed,
+            no_port,
+            no_journal,
+            no_folder,
+            folder,
+            bad,
+        ) = await asyncio.gather(
             run("serve", "--listen", first.address, "--journal", "memory:"),
-            run(*free, f"sqlite:///{tmp_path}/journal.db"),
+            run(*free, "memory:", "--http-listen", http[1]),
+            run(*free, f"sqlite:///{tmp_path}/journal.db", *pages),
             run("serve", "--listen", "0.0.0.0:0", "--journal", "memory:"),
+            run(*free, "memory:", "--http-listen", "0.0.0.0:0"),
             run("serve", "--listen", "localhost"),
             run(*free, "mysql://x"),
             run(*free, f"sqlite:///{tmp_path}/none/journal.db"),
@@ -102,8 +118,11 @@ async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> N
 
     assert "another process listens on it already" in taken.why
     assert "is owned by another coordinator" in locked.why
+    assert f"http-listen: {http[1]} cannot be listened on: another process" in http_taken.why
     assert exposed.code == 3
     assert "--insecure" in exposed.why
+    assert http_exposed.code == 3
+    assert "http-listen: 0.0.0.0:0 can be reached from other machines" in http_exposed.why
     assert "'localhost' is no address" in no_port.why
     assert no_journal.code == 2
     assert "is no address of a journal" in no_journal.why
@@ -111,7 +130,7 @@ async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> N
     assert folder.code == 1
     assert bad.code == 2
     assert "call-timeout (--call-timeout): 'soon' is not a duration" in bad.why
-    codes = {ran.code for ran in (taken, locked, no_port, no_folder)}
+    codes = {ran.code for ran in (taken, http_taken, locked, no_port, no_folder)}
     assert codes == {1}
 
 
