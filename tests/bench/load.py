@@ -25,6 +25,7 @@ SHAPES: dict[str, Callable[[], list[trypact.Branch]]] = {
         for name in PARTICIPANTS
     ],
 }
+_LONGER_SECONDS = 0.05
 # Runs one transaction to its end.
 Execute = Callable[[], Awaitable[object]]
 
@@ -79,7 +80,7 @@ async def closed_loop(
         execute: runs a transaction.
         clients: initiators at once; each waits for its outcome before it goes on.
         warm_up_seconds: how long before it is watched.
-        seconds: how long it is watched.
+        seconds: how long it is watched; longer where nothing was done by then.
         say: told "watching" when the watched time begins, "second N" after each second of it,
             "watched" when it ends, before the initiators stop.
     """
@@ -106,6 +107,8 @@ async def closed_loop(
             await passed(watched_from + second - time.perf_counter())
             say(f"second {second}")
         await passed(watched_from + seconds - time.perf_counter())
+        while not measured.latencies_ms:
+            await passed(_LONGER_SECONDS)
         watching = False
         measured.seconds = time.perf_counter() - watched_from
         say("watched")

@@ -65,21 +65,23 @@ class _Bought:
 def opened(
     rig: Rig, stack: contextlib.ExitStack, kind: str, coordinator: str
 ) -> dict[str, ServerProcess]:
-    """Start the participants, the order service last: it looks the others up."""
+    """Start the participants, the order service once it can be told where the others are."""
     folder = stack.enter_context(scratch())
-    environment: dict[str, str] = {}
     processes: dict[str, ServerProcess] = {}
-    for name in sorted(ENDPOINTS, key=lambda name: name == "order"):
-        database = (
-            stack.enter_context(rig.journal(kind))
-            if kind == "postgresql"
-            else f"sqlite:///{path_of(folder, name)}.db"
-        )
+
+    def start(name: str, environment: dict[str, str]) -> None:
+        database = f"sqlite:///{path_of(folder, name)}.db"
+        if kind == "postgresql":
+            database = stack.enter_context(rig.journal(kind))
         command = [sys.executable, "-m", f"trypact_shop.{name}", "--database", database]
         command += ["--coordinator", coordinator, "--listen", "127.0.0.1:0"]
         processes[name] = ServerProcess(command, environment)
         stack.callback(processes[name].kill)
-        environment[variable_of(name)] = endpoint_of(processes[name])
+
+    for name in ENDPOINTS:
+        if name != "order":
+            start(name, {})
+    start("order", {variable_of(name): endpoint_of(one) for name, one in processes.items()})
     return processes
 
 

@@ -1,6 +1,7 @@
 """The benchmark itself works, and what it counts is what the journal promises."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tests.bench.findings import Findings
 from tests.bench.plan import Plan
 from tests.bench.recovery import recovery, shares
 from tests.bench.rig import Rig
+from tests.bench.shop import shop
 from tests.bench.soak import soak
+from tests.bench.tabled import local
 
 TINY = Plan(
     clients=(4,),
@@ -91,6 +94,26 @@ def test_a_soak_sees_the_memory_of_its_coordinator(rig: Rig, found: Findings) ->
 
     (one,) = found.soaks
     assert [moment.coordinator_mib > 0 for moment in one.moments] == [True]
+
+
+def test_the_shop_takes_orders_from_many_buyers(rig: Rig, found: Findings) -> None:
+    for step in shop(TINY):
+        step.run(rig, found)
+
+    (load,) = found.loads
+    assert load.rate > 0
+    assert set(load.cpu_ms) == {"coordinator", "client", "participant"}
+    assert load.records is not None
+    assert load.records > 2
+
+
+def test_every_way_of_a_local_transaction_is_a_row(rig: Rig, found: Findings) -> None:
+    for step in local(replace(TINY, seconds=0.02)):
+        step.run(rig, found)
+
+    (table,) = found.tables
+    assert {row[0] for row in table.rows} == {"sqlite", "postgresql"}
+    assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def test_many_in_flight_are_shared_out_among_initiators() -> None:
