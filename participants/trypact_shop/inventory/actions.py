@@ -1,24 +1,31 @@
 """What the inventory participant does for a transaction.
 
 Each handler runs inside the fence's local transaction, so it runs once for each branch and
-operation however often it is asked. Rows are always locked in the order (sku, warehouse).
+operation however often it is asked. Rows are always locked in the order (sku, warehouse). What
+every order needs is done for all orders of a batch at once; what is rare, for one.
 """
 
-from typing import ClassVar
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
 
-from sqlalchemy import Column, Connection, func, insert, select, update
-from trypact import Call, Participant, Refuse
+from sqlalchemy import Column, Connection, bindparam, func, insert, select, update
+from trypact import Call, Participant, Refuse, many
 from trypact.fence import Fence
 
-from trypact_shop.database import must_change
 from trypact_shop.inventory.requests import (
     Held,
-    Line,
     OrderStockRequest,
     ReserveRequest,
     ReserveResult,
 )
+from trypact_shop.inventory.shelves import Shelves
 from trypact_shop.inventory.tables import goods_log, stock, stock_work_detail, stock_work_order
+from trypact_shop.sets import accepted, change_all, each, execute_all
+
+# An order and what is held for it.
+Reserved = tuple[int, list[Held]]
 
 NAME = "inventory"
 
@@ -36,43 +43,62 @@ def participant(fence: Fence) -> Participant:
 class Reserve:
     """Try moves sellable to frozen; Confirm locks it for the order; Cancel gives it back."""
 
-    def try_(self, call: Call[ReserveRequest], connection: Connection) -> ReserveResult:
-        """Freeze every line or refuse with the first that cannot be."""
-        request = call.request
-        taken = select(stock_work_order).where(stock_work_order.c.order_id == request.order_id)
-        if connection.execute(taken).first() is not None:
-            raise Refuse(f"already_reserved: order {request.order_id} has a stock work order")
-        held = [
-            part
-            for line in sorted(request.lines, key=lambda line: line.sku_id)
-            for part in _take(connection, line)
-        ]
-        connection.execute(insert(stock_work_order).values(order_id=request.order_id))
-        for part in held:
-            connection.execute(
-                insert(stock_work_detail).values(
-                    order_id=request.order_id,
-                    sku_id=part.sku_id,
-                    warehouse_id=part.warehouse_id,
-                    quantity=part.quantity,
-                    state="reserved",
-                )
-            )
-            _log(connection, request.order_id, part, "reserve")
-        return ReserveResult(held)
+    @many
+    def try_(
+        self, calls: Sequence[Call[ReserveRequest]], connection: Connection
+    ) -> list[ReserveResult | Refuse]:
+        """Freeze every line of an order or refuse it with the first that cannot be."""
+        orders = [call.request.order_id for call in calls]
+        order_id = stock_work_order.c.order_id
+        known = set(connection.scalars(select(order_id).where(order_id.in_(orders))))
+        shelves = Shelves(
+            connection, {line.sku_id for call in calls for line in call.request.lines}
+        )
 
-    def confirm(self, call: Call[ReserveRequest], connection: Connection) -> None:
-        """Keep what was frozen for the order until it is paid or cancelled."""
-        for part in _held(connection, call.request.order_id, "reserved"):
-            _log(connection, call.request.order_id, part, "lock")
-        _set_state(connection, call.request.order_id, "reserved", "locked")
+        def reserve(request: ReserveRequest) -> ReserveResult:
+            if request.order_id in known:
+                raise Refuse(f"already_reserved: order {request.order_id} has a stock work order")
+            held = shelves.take(request.lines)
+            known.add(request.order_id)
+            return ReserveResult(held)
 
-    def cancel(self, call: Call[ReserveRequest], connection: Connection) -> None:
+        said = each(calls, reserve)
+        reserved = [(request.order_id, result.held) for request, result in accepted(calls, said)]
+        work_orders = ({"order_id": order_id} for order_id, _ in reserved)
+        execute_all(connection, insert(stock_work_order), work_orders)
+        execute_all(
+            connection,
+            insert(stock_work_detail),
+            (
+                {"order_id": order_id, "state": "reserved", **asdict(part)}
+                for order_id, held in reserved
+                for part in held
+            ),
+        )
+        _move_all(connection, reserved, stock.c.available, stock.c.reserved)
+        _log_all(connection, reserved, "reserve")
+        return said
+
+    @many
+    def confirm(
+        self, calls: Sequence[Call[ReserveRequest]], connection: Connection
+    ) -> list[Refuse | None]:
+        """Keep what was frozen for the orders until they are paid or cancelled."""
+        said, held = _held_of_each(connection, calls, "reserved")
+        _log_all(connection, held, "lock")
+        _set_states(connection, [order_id for order_id, _ in held], "reserved", "locked")
+        return said
+
+    @many
+    def cancel(
+        self, calls: Sequence[Call[ReserveRequest]], connection: Connection
+    ) -> list[Refuse | None]:
         """Make what was frozen sellable again."""
-        for part in _held(connection, call.request.order_id, "reserved"):
-            _move(connection, part, stock.c.reserved, stock.c.available)
-            _log(connection, call.request.order_id, part, "give_back")
-        _set_state(connection, call.request.order_id, "reserved", "released")
+        said, held = _held_of_each(connection, calls, "reserved")
+        _move_all(connection, held, stock.c.reserved, stock.c.available)
+        _log_all(connection, held, "give_back")
+        _set_states(connection, [order_id for order_id, _ in held], "reserved", "released")
+        return said
 
 
 class _MoveHeld:
@@ -96,19 +122,21 @@ class _MoveHeld:
             raise Refuse(
                 f"not_{self.before}: the stock of order {order_id} is {', '.join(sorted(states))}"
             )
-        _set_state(connection, order_id, self.before, self.during)
+        _set_states(connection, [order_id], self.before, self.during)
 
     def confirm(self, call: Call[OrderStockRequest], connection: Connection) -> None:
         """Move the pieces."""
-        for part in _held(connection, call.request.order_id, self.during):
-            _move(connection, part, self.source, self.target)
-            _log(connection, call.request.order_id, part, self.movement)
-        _set_state(connection, call.request.order_id, self.during, self.after)
+        order_id = call.request.order_id
+        held = [(order_id, _held(connection, order_id, self.during))]
+        _move_all(connection, held, self.source, self.target)
+        _log_all(connection, held, self.movement)
+        _set_states(connection, [order_id], self.during, self.after)
 
     def cancel(self, call: Call[OrderStockRequest], connection: Connection) -> None:
         """Leave the pieces where they are."""
-        _held(connection, call.request.order_id, self.during)
-        _set_state(connection, call.request.order_id, self.during, self.before)
+        order_id = call.request.order_id
+        _held(connection, order_id, self.during)
+        _set_states(connection, [order_id], self.during, self.before)
 
 
 class Deduct(_MoveHeld):
@@ -132,70 +160,86 @@ class Return(_MoveHeld):
     source, target = stock.c.sold, stock.c.available
 
 
-def _take(connection: Connection, line: Line) -> list[Held]:
-    """Freeze a line: from one warehouse if one has enough, else from as many as it takes."""
-    rows = connection.execute(
-        select(stock.c.warehouse_id, stock.c.available)
-        .where(stock.c.sku_id == line.sku_id)
-        .order_by(stock.c.warehouse_id)
-        .with_for_update()
-    ).all()
-    if not rows:
-        raise Refuse(f"unknown_goods: sku {line.sku_id} is not stocked")
-    sellable = sum(row.available for row in rows)
-    if sellable < line.quantity:
-        raise Refuse(
-            f"out_of_stock: sku {line.sku_id} has {sellable} left, {line.quantity} were asked for"
-        )
-    whole = [row for row in rows if row.available >= line.quantity]
-    held, missing = [], line.quantity
-    for row in whole[:1] or rows:
-        pieces = min(missing, row.available)
-        if pieces > 0:
-            part = Held(line.sku_id, row.warehouse_id, pieces)
-            _move(connection, part, stock.c.available, stock.c.reserved)
-            held.append(part)
-            missing -= pieces
+def _held(connection: Connection, order_id: int, state: str) -> list[Held]:
+    held = _held_of(connection, [order_id], state).get(order_id)
+    if held is None:
+        raise _lost(order_id, state)
     return held
 
 
-def _move(connection: Connection, part: Held, source: Column[int], target: Column[int]) -> None:
-    moved = connection.execute(
-        update(stock)
-        .where(stock.c.sku_id == part.sku_id, stock.c.warehouse_id == part.warehouse_id)
-        .where(source >= part.quantity)
-        .values({source: source - part.quantity, target: target + part.quantity})
-    )
-    must_change(moved, 1, f"sku {part.sku_id} in warehouse {part.warehouse_id}")
-
-
-def _held(connection: Connection, order_id: int, state: str) -> list[Held]:
-    detail = stock_work_detail
+def _held_of(connection: Connection, orders: list[int], state: str) -> dict[int, list[Held]]:
+    """Return what is held for those of the orders whose pieces are in that state."""
+    detail = stock_work_detail.c
     rows = connection.execute(
-        select(detail.c.sku_id, detail.c.warehouse_id, detail.c.quantity)
-        .where(detail.c.order_id == order_id, detail.c.state == state)
-        .order_by(detail.c.sku_id, detail.c.warehouse_id)
-    ).all()
-    if not rows:
-        raise Refuse(f"reservation_lost: no stock of order {order_id} is {state}")
-    return [Held(row.sku_id, row.warehouse_id, row.quantity) for row in rows]
+        select(detail.order_id, detail.sku_id, detail.warehouse_id, detail.quantity)
+        .where(detail.order_id.in_(orders), detail.state == state)
+        .order_by(detail.order_id, detail.sku_id, detail.warehouse_id)
+    )
+    held: dict[int, list[Held]] = {}
+    for row in rows:
+        held.setdefault(row.order_id, []).append(Held(row.sku_id, row.warehouse_id, row.quantity))
+    return held
 
 
-def _set_state(connection: Connection, order_id: int, before: str, after: str) -> None:
+def _held_of_each(
+    connection: Connection, calls: Sequence[Call[ReserveRequest]], state: str
+) -> tuple[list[Refuse | None], list[Reserved]]:
+    """Return an answer for each call, and what is held for those that are not refused."""
+    found = _held_of(connection, [call.request.order_id for call in calls], state)
+
+    def settle(request: ReserveRequest) -> None:
+        if request.order_id not in found:
+            raise _lost(request.order_id, state)
+
+    return each(calls, settle), list(found.items())
+
+
+def _lost(order_id: int, state: str) -> Refuse:
+    return Refuse(f"reservation_lost: no stock of order {order_id} is {state}")
+
+
+def _move_all(
+    connection: Connection, held: list[Reserved], source: Column[int], target: Column[int]
+) -> None:
+    """Move everybody's pieces, place by place in one order."""
+    pieces: Counter[tuple[int, int]] = Counter()
+    for _, parts in held:
+        for part in parts:
+            pieces[part.sku_id, part.warehouse_id] += part.quantity
+    moved: Any = bindparam("moved", type_=source.type)
+    move = (
+        update(stock)
+        .where(stock.c.sku_id == bindparam("sku"), stock.c.warehouse_id == bindparam("warehouse"))
+        .where(source >= moved)
+        .values({source: source - moved, target: target + moved})
+    )
+    places = (
+        {"sku": sku_id, "warehouse": warehouse_id, "moved": quantity}
+        for (sku_id, warehouse_id), quantity in sorted(pieces.items())
+    )
+    change_all(
+        connection, move, places, lambda place: "sku {sku} in warehouse {warehouse}".format(**place)
+    )
+
+
+def _set_states(connection: Connection, orders: list[int], before: str, after: str) -> None:
     connection.execute(
         update(stock_work_detail)
-        .where(stock_work_detail.c.order_id == order_id, stock_work_detail.c.state == before)
+        .where(stock_work_detail.c.order_id.in_(orders), stock_work_detail.c.state == before)
         .values(state=after, update_time=func.now())
     )
 
 
-def _log(connection: Connection, order_id: int, part: Held, movement: str) -> None:
-    connection.execute(
-        insert(goods_log).values(
-            sku_id=part.sku_id,
-            warehouse_id=part.warehouse_id,
-            order_id=order_id,
-            goods_number=part.quantity,
-            movement=movement,
-        )
+def _log_all(connection: Connection, held: list[Reserved], movement: str) -> None:
+    rows = (
+        {
+            "sku_id": part.sku_id,
+            "warehouse_id": part.warehouse_id,
+            "order_id": order_id,
+            "goods_number": part.quantity,
+            "movement": movement,
+        }
+        for order_id, parts in held
+        for part in parts
     )
+    execute_all(connection, insert(goods_log), rows)
