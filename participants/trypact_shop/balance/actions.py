@@ -1,14 +1,17 @@
 """What the balance participant does for a transaction, the same for money and for coins."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, Connection, CursorResult, func, insert, select, update
-from trypact import Call, Participant, Refuse
+from sqlalchemy import Column, Connection, bindparam, func, insert, select, update
+from trypact import Call, Participant, Refuse, many
 from trypact.fence import Fence
 
 from trypact_shop.balance.requests import FreezeRequest, RefundRequest
 from trypact_shop.balance.tables import COINS, MONEY, LogType, Purse, account, charge
 from trypact_shop.database import must_change
+from trypact_shop.sets import accepted, change_all, each, execute_all
 
 NAME = "balance"
 
@@ -28,39 +31,61 @@ class Freeze:
 
     purse: ClassVar[Purse] = MONEY
 
-    def try_(self, call: Call[FreezeRequest], connection: Connection) -> None:
-        """Freeze the amount, or refuse when there is no account or too little in it."""
-        request, purse = call.request, self.purse
-        frozen = _move(connection, request.user_id, purse.available, purse.frozen, request.amount)
-        if frozen.rowcount != 1:
-            raise Refuse(_why_not(connection, purse, request))
-        order = (charge.c.order_id == request.order_id) & (charge.c.asset == purse.asset)
-        if connection.execute(select(charge.c.state).where(order)).first() is not None:
-            raise Refuse(f"already_charged: order {request.order_id} was charged in {purse.asset}")
-        connection.execute(
-            insert(charge).values(
-                order_id=request.order_id,
-                asset=purse.asset,
-                user_id=request.user_id,
-                amount=request.amount,
-                state="frozen",
-            )
+    @many
+    def try_(
+        self, calls: Sequence[Call[FreezeRequest]], connection: Connection
+    ) -> list[Refuse | None]:
+        """Freeze each amount, or refuse when there is no account or too little in it."""
+        purse = self.purse
+        available = _available(connection, purse, {call.request.user_id for call in calls})
+        charged = _charged(connection, purse, [call.request.order_id for call in calls])
+
+        def freeze(request: FreezeRequest) -> None:
+            left = available.get(request.user_id)
+            if left is None:
+                raise Refuse(f"no_account: user {request.user_id} has no account")
+            if left < request.amount:
+                raise Refuse(
+                    f"balance_short: user {request.user_id} has {left} {purse.asset} available,"
+                    f" {request.amount} were asked for"
+                )
+            if request.order_id in charged:
+                raise Refuse(
+                    f"already_charged: order {request.order_id} was charged in {purse.asset}"
+                )
+            available[request.user_id] = left - request.amount
+            charged.add(request.order_id)
+
+        said = each(calls, freeze)
+        frozen = [request for request, _ in accepted(calls, said)]
+        _move_all(connection, frozen, purse.available, purse.frozen)
+        charges = (
+            {
+                "order_id": request.order_id,
+                "asset": purse.asset,
+                "user_id": request.user_id,
+                "amount": request.amount,
+                "state": "frozen",
+            }
+            for request in frozen
         )
+        execute_all(connection, insert(charge), charges)
+        return said
 
-    def confirm(self, call: Call[FreezeRequest], connection: Connection) -> None:
+    @many
+    def confirm(self, calls: Sequence[Call[FreezeRequest]], connection: Connection) -> None:
         """Spend what was frozen."""
-        request, purse = call.request, self.purse
-        spent = _move(connection, request.user_id, purse.frozen, purse.spent, request.amount)
-        must_change(spent, 1, f"account {request.user_id}")
-        _set_charge(connection, purse, request.order_id, state="spent")
-        _log(connection, purse, request.user_id, request.order_id, LogType.ORDER_PAID, request)
+        requests, purse = [call.request for call in calls], self.purse
+        _move_all(connection, requests, purse.frozen, purse.spent)
+        _end_charges(connection, purse, requests, "spent")
+        _log_all(connection, purse, LogType.ORDER_PAID, requests)
 
-    def cancel(self, call: Call[FreezeRequest], connection: Connection) -> None:
+    @many
+    def cancel(self, calls: Sequence[Call[FreezeRequest]], connection: Connection) -> None:
         """Make what was frozen available again."""
-        request, purse = call.request, self.purse
-        freed = _move(connection, request.user_id, purse.frozen, purse.available, request.amount)
-        must_change(freed, 1, f"account {request.user_id}")
-        _set_charge(connection, purse, request.order_id, state="unfrozen")
+        requests, purse = [call.request for call in calls], self.purse
+        _move_all(connection, requests, purse.frozen, purse.available)
+        _end_charges(connection, purse, requests, "unfrozen")
 
 
 class FreezeCoins(Freeze):
@@ -104,8 +129,8 @@ class Refund:
         )
         if user_id is None:
             raise Refuse(f"not_charged: order {request.order_id} spent no {purse.asset}")
-        paid = _move(connection, user_id, purse.spent, purse.available, request.amount)
-        must_change(paid, 1, f"account {user_id}")
+        paid = FreezeRequest(request.order_id, user_id, request.amount)
+        _move_all(connection, [paid], purse.spent, purse.available)
         _set_charge(
             connection,
             purse,
@@ -113,7 +138,7 @@ class Refund:
             refunding=charge.c.refunding - request.amount,
             refunded=charge.c.refunded + request.amount,
         )
-        _log(connection, purse, user_id, request.order_id, LogType.ORDER_REFUNDED, request)
+        _log_all(connection, purse, LogType.ORDER_REFUNDED, [paid])
 
     def cancel(self, call: Call[RefundRequest], connection: Connection) -> None:
         """Keep it spent."""
@@ -127,27 +152,53 @@ class RefundCoins(Refund):
     purse = COINS
 
 
-def _why_not(connection: Connection, purse: Purse, request: FreezeRequest) -> str:
-    available = connection.scalar(
-        select(purse.available).where(account.c.user_id == request.user_id)
+def _available(connection: Connection, purse: Purse, users: Iterable[int]) -> dict[int, int]:
+    """Return what users have, and lock their accounts."""
+    rows = connection.execute(
+        select(account.c.user_id, purse.available.label("available"))
+        .where(account.c.user_id.in_(sorted(users)))
+        .order_by(account.c.user_id)
+        .with_for_update()
     )
-    if available is None:
-        return f"no_account: user {request.user_id} has no account"
-    return (
-        f"balance_short: user {request.user_id} has {available} {purse.asset} available,"
-        f" {request.amount} were asked for"
-    )
+    return {row.user_id: row.available for row in rows}
 
 
-def _move(
-    connection: Connection, user_id: int, source: Column[int], target: Column[int], amount: int
-) -> CursorResult[Any]:
-    """Move an amount if the source has it; the row count tells whether it had."""
-    return connection.execute(
+def _charged(connection: Connection, purse: Purse, orders: Iterable[int]) -> set[int]:
+    """Return those of the orders that were charged."""
+    charged = select(charge.c.order_id).where(charge.c.asset == purse.asset)
+    return set(connection.scalars(charged.where(charge.c.order_id.in_(list(orders)))))
+
+
+def _move_all(
+    connection: Connection,
+    requests: Sequence[FreezeRequest],
+    source: Column[int],
+    target: Column[int],
+) -> None:
+    """Move everybody's amounts, account by account in one order."""
+    amounts: Counter[int] = Counter()
+    for request in requests:
+        amounts[request.user_id] += request.amount
+    moved: Any = bindparam("moved", type_=source.type)
+    move = (
         update(account)
-        .where(account.c.user_id == user_id, source >= amount)
-        .values({source: source - amount, target: target + amount})
+        .where(account.c.user_id == bindparam("user"), source >= moved)
+        .values({source: source - moved, target: target + moved})
     )
+    rows = ({"user": user_id, "moved": amount} for user_id, amount in sorted(amounts.items()))
+    change_all(connection, move, rows, lambda row: f"account {row['user']}")
+
+
+def _end_charges(
+    connection: Connection, purse: Purse, requests: Sequence[FreezeRequest], state: str
+) -> None:
+    end = (
+        update(charge)
+        .where(charge.c.order_id == bindparam("order"), charge.c.asset == purse.asset)
+        .values(state=state, update_time=func.now())
+    )
+    rows = ({"order": order_id} for order_id in sorted(request.order_id for request in requests))
+    change_all(connection, end, rows, lambda row: f"the charge of order {row['order']}")
 
 
 def _set_charge(connection: Connection, purse: Purse, order_id: int, **values: Any) -> None:
@@ -159,21 +210,16 @@ def _set_charge(connection: Connection, purse: Purse, order_id: int, **values: A
     must_change(changed, 1, f"the charge of order {order_id}")
 
 
-def _log(
-    connection: Connection,
-    purse: Purse,
-    user_id: int,
-    order_id: int,
-    log_type: LogType,
-    request: FreezeRequest | RefundRequest,
+def _log_all(
+    connection: Connection, purse: Purse, log_type: LogType, requests: Sequence[FreezeRequest]
 ) -> None:
-    connection.execute(
-        insert(purse.log).values(
-            {
-                "user_id": user_id,
-                "order_id": order_id,
-                "money_log_type": int(log_type),
-                purse.used.name: request.amount,
-            }
-        )
+    rows = (
+        {
+            "user_id": request.user_id,
+            "order_id": request.order_id,
+            "money_log_type": int(log_type),
+            purse.used.name: request.amount,
+        }
+        for request in requests
     )
+    execute_all(connection, insert(purse.log), rows)

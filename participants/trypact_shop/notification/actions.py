@@ -1,11 +1,14 @@
 """What the notification participant does for a transaction."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, insert
-from trypact import Call, Participant
+from trypact import Call, Participant, many
 from trypact.fence import Fence
 
 from trypact_shop.notification.requests import SendRequest
 from trypact_shop.notification.tables import sent_log
+from trypact_shop.sets import execute_all
 
 NAME = "notification"
 
@@ -22,10 +25,15 @@ def participant(fence: Fence) -> Participant:
     return notification
 
 
-def send(call: Call[SendRequest], connection: Connection) -> None:
-    """Send the message that fits the decision."""
-    request = call.request
-    text = _TEXTS[str(call.decision)].format(order_id=request.order_id)
-    connection.execute(
-        insert(sent_log).values(user_id=request.user_id, order_id=request.order_id, text=text)
+@many
+def send(calls: Sequence[Call[SendRequest]], connection: Connection) -> None:
+    """Send everybody the message that fits their decision."""
+    texts = (
+        {
+            "user_id": call.request.user_id,
+            "order_id": call.request.order_id,
+            "text": _TEXTS[str(call.decision)].format(order_id=call.request.order_id),
+        }
+        for call in calls
     )
+    execute_all(connection, insert(sent_log), texts)

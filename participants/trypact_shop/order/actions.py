@@ -6,13 +6,24 @@ meanwhile; Confirm makes the move; Cancel takes the mark off.
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, select, update
-from trypact import Call, Participant, Refuse
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
+from trypact import Call, Participant, Refuse, many
 from trypact.fence import Fence
 
-from trypact_shop.database import must_change
 from trypact_shop.order.requests import CreateRequest, EndRequest, PayRequest, RefundRequest
 from trypact_shop.order.tables import (
     Reverse,
@@ -24,6 +35,7 @@ from trypact_shop.order.tables import (
     order_operate_log,
     orders,
 )
+from trypact_shop.sets import accepted, change_all, each, execute_all
 
 NAME = "order"
 
@@ -48,61 +60,71 @@ def participant(fence: Fence) -> Participant:
 class Create:
     """Try makes an order nobody sees; Confirm makes it CREATED; Cancel makes it CANCELLED."""
 
-    def try_(self, call: Call[CreateRequest], connection: Connection) -> None:
-        """Write the order, or refuse a blocked buyer, too many pieces or a number taken."""
-        request = call.request
-        if request.quantity > ORDER_PIECES_MAX:
-            raise Refuse(
-                f"order_limit: {request.quantity} pieces;"
-                f" one order may have {ORDER_PIECES_MAX} at most"
-            )
-        buyer = blocked_buyer.c.user_id == request.buyer_user_id
-        reason = connection.scalar(select(blocked_buyer.c.reason).where(buyer))
-        if reason is not None:
-            raise Refuse(f"buyer_blocked: user {request.buyer_user_id} ({reason})")
-        if _find(connection, request.order_id) is not None:
-            raise Refuse(f"order_exists: there is an order {request.order_id}")
-        connection.execute(
-            insert(orders).values(
-                order_id=request.order_id,
-                quantity=request.quantity,
-                buyer_user_id=request.buyer_user_id,
-                price_cents=request.price_cents,
-                promotion_amount_cents=request.promotion_amount_cents,
-                money_paid_cents=request.money_paid_cents,
-                pay_amount_cents=request.pay_amount_cents,
-                coupon_id=request.coupon_id,
-                **_INIT,
-            )
-        )
-        connection.execute(
-            insert(item_order_ex),
-            [
-                {
-                    "order_id": request.order_id,
-                    "sku_id": item.sku_id,
-                    "title": item.title,
-                    "quantity": item.quantity,
-                    "price_cents": item.price_cents,
-                    "now_price_cents": item.now_price_cents,
-                }
-                for item in request.items
-            ],
-        )
+    @many
+    def try_(
+        self, calls: Sequence[Call[CreateRequest]], connection: Connection
+    ) -> list[Refuse | None]:
+        """Write each order, or refuse a blocked buyer, too many pieces or a number taken."""
+        blocked = _blocked(connection, {call.request.buyer_user_id for call in calls})
+        taken = set(_find(connection, [call.request.order_id for call in calls]))
 
-    def confirm(self, call: Call[CreateRequest], connection: Connection) -> None:
-        """Show it to the buyer, ready to be paid."""
+        def create(request: CreateRequest) -> None:
+            if request.quantity > ORDER_PIECES_MAX:
+                raise Refuse(
+                    f"order_limit: {request.quantity} pieces;"
+                    f" one order may have {ORDER_PIECES_MAX} at most"
+                )
+            if (reason := blocked.get(request.buyer_user_id)) is not None:
+                raise Refuse(f"buyer_blocked: user {request.buyer_user_id} ({reason})")
+            if request.order_id in taken:
+                raise Refuse(f"order_exists: there is an order {request.order_id}")
+            taken.add(request.order_id)
+
+        said = each(calls, create)
+        created = [request for request, _ in accepted(calls, said)]
+        execute_all(connection, insert(orders), (_row(request) | _INIT for request in created))
+        items = (
+            {"order_id": request.order_id, **asdict(item)}
+            for request in created
+            for item in request.items
+        )
+        execute_all(connection, insert(item_order_ex), items)
+        return said
+
+    @many
+    def confirm(self, calls: Sequence[Call[CreateRequest]], connection: Connection) -> None:
+        """Show them to their buyers, ready to be paid."""
         after = _RESTING | {"confirm_time": func.now()}
-        _settle(connection, "create", call.request.order_id, _INIT, after)
+        _settle(connection, "create", [call.request.order_id for call in calls], _INIT, after)
 
-    def cancel(self, call: Call[CreateRequest], connection: Connection) -> None:
-        """End it, never seen."""
+    @many
+    def cancel(self, calls: Sequence[Call[CreateRequest]], connection: Connection) -> None:
+        """End them, never seen."""
         after = {
             "status": Status.CANCELLED,
             "status_ex": StatusEx.NONE,
             "cancel_time": func.now(),
         }
-        _settle(connection, "create", call.request.order_id, _INIT, after)
+        _settle(connection, "create", [call.request.order_id for call in calls], _INIT, after)
+
+
+def _blocked(connection: Connection, users: Iterable[int]) -> dict[int, str]:
+    blocked = select(blocked_buyer.c.user_id, blocked_buyer.c.reason)
+    rows = connection.execute(blocked.where(blocked_buyer.c.user_id.in_(list(users))))
+    return {row.user_id: row.reason for row in rows}
+
+
+def _row(request: CreateRequest) -> dict[str, Any]:
+    return {
+        "order_id": request.order_id,
+        "quantity": request.quantity,
+        "buyer_user_id": request.buyer_user_id,
+        "price_cents": request.price_cents,
+        "promotion_amount_cents": request.promotion_amount_cents,
+        "money_paid_cents": request.money_paid_cents,
+        "pay_amount_cents": request.pay_amount_cents,
+        "coupon_id": request.coupon_id,
+    }
 
 
 class _Move(ABC):
@@ -132,12 +154,12 @@ class _Move(ABC):
     def confirm(self, call: Call[Any], connection: Connection) -> None:
         """Make the move."""
         after = {"status": self.target, "status_ex": StatusEx.NONE} | self.also(call.request)
-        _settle(connection, self.operation, call.request.order_id, self._marked(), after)
+        _settle(connection, self.operation, [call.request.order_id], self._marked(), after)
 
     def cancel(self, call: Call[Any], connection: Connection) -> None:
         """Leave the order as it was."""
         after = {"status_ex": StatusEx.NONE}
-        _settle(connection, self.operation, call.request.order_id, self._marked(), after)
+        _settle(connection, self.operation, [call.request.order_id], self._marked(), after)
 
     def _marked(self) -> dict[str, Any]:
         return {"status": self.source, "status_ex": self.during}
@@ -210,21 +232,22 @@ class Refund:
             "refunded_cents": orders.c.refunded_cents + call.request.amount_cents,
         }
         before = {"reverse_status": Reverse.RUNNING}
-        _settle(connection, "refund", call.request.order_id, before, after)
+        _settle(connection, "refund", [call.request.order_id], before, after)
 
     def cancel(self, call: Call[RefundRequest], connection: Connection) -> None:
         """Drop it."""
         ended = case((orders.c.refunded_cents > 0, Reverse.ENDED_REFUNDED), else_=Reverse.NONE)
         after = {"reverse_status": ended, "refunding_cents": 0}
         before = {"reverse_status": Reverse.RUNNING}
-        _settle(connection, "refund", call.request.order_id, before, after)
+        _settle(connection, "refund", [call.request.order_id], before, after)
 
 
-def _find(connection: Connection, order_id: int) -> Any:
-    return connection.execute(select(orders).where(orders.c.order_id == order_id)).first()
+def _find(connection: Connection, order_ids: list[int]) -> dict[int, Any]:
+    rows = connection.execute(select(orders).where(orders.c.order_id.in_(order_ids)))
+    return {row.order_id: row for row in rows}
 
 
-def _is(order_id: int, state: dict[str, Any]) -> ColumnElement[bool]:
+def _is(order_id: Any, state: dict[str, Any]) -> ColumnElement[bool]:
     return and_(orders.c.order_id == order_id, *(orders.c[key] == state[key] for key in state))
 
 
@@ -235,24 +258,26 @@ def _changed(values: dict[str, Any]) -> dict[str, Any]:
 def _settle(
     connection: Connection,
     operation: str,
-    order_id: int,
+    order_ids: list[int],
     before: dict[str, Any],
     after: dict[str, Any],
 ) -> None:
-    """End what a Try has begun, and log the order's state before and after."""
-    old = _find(connection, order_id)
-    settled = connection.execute(
-        update(orders).where(_is(order_id, before)).values(_changed(after))
+    """End what Tries have begun, and log the orders' states before and after."""
+    old = _find(connection, order_ids)
+    settle = update(orders).where(_is(bindparam("this"), before)).values(_changed(after))
+    rows = ({"this": order_id} for order_id in sorted(order_ids))
+    change_all(connection, settle, rows, lambda row: f"order {row['this']}")
+    new = _find(connection, order_ids)
+    logs = (
+        {
+            "order_id": order_id,
+            "operate_type": operation,
+            "before": _snapshot(old[order_id]),
+            "after": _snapshot(new[order_id]),
+        }
+        for order_id in order_ids
     )
-    must_change(settled, 1, f"order {order_id}")
-    connection.execute(
-        insert(order_operate_log).values(
-            order_id=order_id,
-            operate_type=operation,
-            before=_snapshot(old),
-            after=_snapshot(_find(connection, order_id)),
-        )
-    )
+    execute_all(connection, insert(order_operate_log), logs)
 
 
 def _snapshot(row: Any) -> str:
@@ -269,7 +294,7 @@ def _snapshot(row: Any) -> str:
 
 
 def _why_not(connection: Connection, order_id: int, operation: str) -> str:
-    row = _find(connection, order_id)
+    row = _find(connection, [order_id]).get(order_id)
     if row is None or row.visible == Visible.INITIAL:
         return f"unknown_order: there is no order {order_id}"
     if row.status_ex != StatusEx.NONE or row.reverse_status == Reverse.RUNNING:

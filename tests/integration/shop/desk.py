@@ -5,9 +5,8 @@ from typing import Any
 
 from sqlalchemy import Engine, MetaData, delete, insert, select
 from trypact import Decision, Kind, Operation, Participant
-from trypact.call import Answer, FencedCall, Ok, Refused
+from trypact.call import Answer, Arrived, FencedCall, Ok, Refused
 from trypact.fence import Fence, SqlAlchemyFence
-from trypact.call import Arrived
 from trypact.payload import encode
 from trypact_shop.database import open_database
 
@@ -71,9 +70,25 @@ class Desk:
         decision: Decision = Decision.UNDECIDED,
     ) -> Answer:
         """Ask for one operation of a branch, as the coordinator does."""
+        return self.participant.answer(self._arrived(operation, verb, request, xid, kind, decision))
+
+    def ask_together(self, operation: str, verb: str, requests: dict[str, Any]) -> dict[str, Any]:
+        """Ask for one operation of many branches in one batch; requests and answers by xid."""
+        arrived = [self._arrived(operation, verb, requests[xid], xid) for xid in requests]
+        return dict(zip(requests, self.participant.answer_many(arrived), strict=True))
+
+    def _arrived(
+        self,
+        operation: str,
+        verb: str,
+        request: Any,
+        xid: str,
+        kind: Kind = Kind.TCC,
+        decision: Decision = Decision.UNDECIDED,
+    ) -> Arrived:
         action = f"{self.participant.name}.{verb}"
         call = FencedCall(xid, "b1", action, kind, Operation(operation))
-        return self.participant.answer(Arrived(call, encode(request), 1, decision, ""))
+        return Arrived(call, encode(request), 1, decision, "")
 
     def done(self, operation: str, verb: str, request: Any, xid: str = "x1") -> bytes:
         """Ask, and return the result of what must be OK."""
