@@ -155,7 +155,10 @@ class Draft:
 
     def all_tried(self) -> bool:
         """Whether every tcc and saga branch is TRIED."""
-        return all(b.state is _TRIED for b in self.branches if not b.spec.is_delivery)
+        for branch in self.branches:
+            if branch.state is not _TRIED and not branch.spec.is_delivery:
+                return False
+        return True
 
     def decide(self, decision: Decision, reason: str = "", refused_branch_id: str = "") -> None:
         """Make the decision; settle whatever it leaves nothing to do for."""
@@ -198,15 +201,11 @@ class Draft:
         return self._outcome(wake_at)
 
     def _decide_if_due(self) -> None:
-        all_tried = True
         for branch in self.branches:
-            state = branch.state
-            if state is _REFUSED:
+            if branch.state is _REFUSED:
                 self.decide(_CANCEL, branch.reason, branch.spec.id)
                 return
-            if state is not _TRIED and not branch.spec.is_delivery:
-                all_tried = False
-        if all_tried and self.tx.auto_commit:
+        if self.tx.auto_commit and self.all_tried():
             self.decide(_CONFIRM)
         elif self.now >= self.tx.deadline_at:
             self.decide(_CANCEL, self._why_late())

@@ -9,6 +9,8 @@ goes through the same few lines.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from trypact_coordinator.core.admission import check_branches, check_spec
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.errors import (
@@ -43,7 +45,7 @@ from trypact_coordinator.core.events import (
     Unknown,
 )
 from trypact_coordinator.core.limits import BRANCHES_MAX, RETRY_AFTER_MS_MAX
-from trypact_coordinator.core.machine import OPERATION_OF, BranchTrigger
+from trypact_coordinator.core.machine import OPERATION_OF, BranchTrigger, next_branch_state
 from trypact_coordinator.core.outcome import Outcome
 from trypact_coordinator.core.policy import (
     MILLISECOND,
@@ -177,9 +179,9 @@ _WITH_RESULT = frozenset({Operation.TRY, Operation.DELIVER})
 
 
 def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Ok) -> None:
-    draft.move(
-        index,
-        _IS_OK,
+    draft.branches[index] = replace(
+        branch,
+        state=next_branch_state(branch.state, _IS_OK),
         in_flight=False,
         due_at=0,
         result=answer.result if operation in _WITH_RESULT else branch.result,

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from trypact_coordinator.core.errors import UnreadableRow, invariant
-from trypact_coordinator.core.transaction import SETTLED, Transaction
+from trypact_coordinator.core.transaction import SETTLED, Transaction, participant_of
 from trypact_coordinator.journal.codec import decode, encode_progress, encode_spec
 from trypact_coordinator.ports import Write
 
@@ -72,13 +72,13 @@ def row_of(write: Write) -> Row:
         spec=encode_spec(tx) if admits else None,
         name=searchable(tx.spec.name) if admits else None,
         participants=participants_of(tx) if admits else None,
-        labels=tuple(label_of(key, value) for key, value in tx.spec.labels),
+        labels=tuple([label_of(key, value) for key, value in tx.spec.labels]),
     )
 
 
 def participants_of(tx: Transaction) -> tuple[str, ...]:
     """Return the names of its participants, each once, in the order of its branches."""
-    return tuple(dict.fromkeys(branch.spec.participant for branch in tx.branches))
+    return tuple({participant_of(branch.spec.action): None for branch in tx.branches})
 
 
 def label_of(key: str, value: str) -> str:
