@@ -21,6 +21,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     select,
     true,
 )
@@ -80,22 +81,35 @@ def _rows(found: Iterable[Any]) -> dict[Key, Row]:
 
 
 class _PostgresRows:
-    """All rows travel as one JSON text: arrays of strings cost the driver ten times as much."""
+    """All rows travel as one JSON text: arrays of strings cost the driver ten times as much.
+
+    Only the columns that differ from row to row are in it.
+    """
+
+    _NEW = ("xid", "branch_id", "action", "kind", "status", "not_after")
+    _CHANGED = ("xid", "branch_id", "status", "result", "reason")
 
     def __init__(self, table: Table) -> None:
         columns = table.c
-        sent = _sent(FenceRow._fields)
-        result = func.decode(sent.c.result, "base64")
-        insert = postgresql.insert(table).from_select(
-            list(FenceRow._fields),
-            select(*(result if name == "result" else sent.c[name] for name in FenceRow._fields)),
+        nothing: dict[str, Any] = {
+            "result": bindparam("nothing", b""),
+            "reason": bindparam("no_reason", ""),
+        }
+        at = {name: bindparam("now", type_=BigInteger) for name in ("created_at", "updated_at")}
+        new, changed, keys = _sent(self._NEW), _sent(self._CHANGED), _sent(_KEY)
+        self._put = (
+            _insert(table, {**dict(new.c), **nothing, **at})
+            .on_conflict_do_nothing()
+            .returning(columns.xid, columns.branch_id)
         )
-        self._put = insert.on_conflict_do_nothing().returning(columns.xid, columns.branch_id)
-        self._write = insert.on_conflict_do_update(
+        # What every row has is here for the insert only, which always meets its row.
+        always = {"action": literal(""), "kind": literal(""), "not_after": literal(0)}
+        result = func.decode(changed.c.result, "base64")
+        written = _insert(table, {**dict(changed.c), "result": result, **always, **at})
+        self._write = written.on_conflict_do_update(
             index_elements=[columns.xid, columns.branch_id],
-            set_={name: insert.excluded[name] for name in _CHANGED},
+            set_={name: written.excluded[name] for name in _CHANGED},
         )
-        keys = _sent(_KEY)
         row = (
             select(columns.action, columns.kind, columns.status, columns.result, columns.reason)
             .where(columns.xid == keys.c.xid, columns.branch_id == keys.c.branch_id)
@@ -107,32 +121,48 @@ class _PostgresRows:
         )
 
     def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
-        found = connection.execute(self._put, {"sent": _json(FenceRow._fields, rows)})
-        return {(xid, branch_id) for xid, branch_id in found}
+        sent = [
+            {
+                "xid": row.xid,
+                "branch_id": row.branch_id,
+                "action": row.action,
+                "kind": row.kind,
+                "status": row.status,
+                "not_after": row.not_after,
+            }
+            for row in rows
+        ]
+        given = {"sent": json.dumps(sent), "now": rows[0].created_at}
+        return {(xid, branch_id) for xid, branch_id in connection.execute(self._put, given)}
 
     def read(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
-        return _rows(connection.execute(self._read, {"sent": _json(_KEY, keys)}))
+        sent = [{"xid": xid, "branch_id": branch_id} for xid, branch_id in keys]
+        return _rows(connection.execute(self._read, {"sent": json.dumps(sent)}))
 
     def write(self, connection: Connection, rows: Sequence[FenceRow]) -> None:
-        connection.execute(self._write, {"sent": _json(FenceRow._fields, rows)})
-
-
-_NUMBERS = ("created_at", "updated_at", "not_after")
+        sent = [
+            {
+                "xid": row.xid,
+                "branch_id": row.branch_id,
+                "status": row.status,
+                "result": b64encode(row.result).decode() if row.result else "",
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+        given = {"sent": json.dumps(sent), "now": rows[0].updated_at}
+        connection.execute(self._write, given)
 
 
 def _sent(names: Sequence[str]) -> Any:
     """Return what is sent, as a table with these columns."""
-    typed = (column(name, BigInteger if name in _NUMBERS else Text) for name in names)
+    typed = (column(name, BigInteger if name == "not_after" else Text) for name in names)
     records = func.json_to_recordset(cast(bindparam("sent", type_=Text), JSON))
     return records.table_valued(*typed).render_derived(name="sent", with_types=True)
 
 
-def _json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_base64)
-
-
-def _base64(result: bytes) -> str:
-    return b64encode(result).decode()
+def _insert(table: Table, given: dict[str, Any]) -> Any:
+    return postgresql.insert(table).from_select(list(given), select(*given.values()))
 
 
 class _SqliteRows:
