@@ -38,6 +38,8 @@ CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
     "recovery": recovery,
     "soak": soak,
 }
+# Each load of the one stands beside the same load of the other.
+COMPARED = ("tcc", "bare")
 PAGE = ROOT / "docs/benchmarks/latest.md"
 DEFAULT = Plan()
 QUICK = Plan(clients=(1, 64), warm_up_seconds=0.5, seconds=1.0, soak_seconds=3.0, in_flight=(100,))
@@ -72,7 +74,11 @@ def plan_of(asked: argparse.Namespace) -> Plan:
 def steps_of(asked: argparse.Namespace) -> list[Step]:
     plan = plan_of(asked)
     names = asked.cases or (QUICK_CASES if asked.quick else tuple(CASES))
-    return [step for name in names for step in CASES[name](plan)]
+    steps = {name: list(CASES[name](plan)) for name in names}
+    # Beside each other in time, so that a machine that slows down slows both.
+    compared = [step for name in COMPARED for step in steps.pop(name, [])]
+    compared.sort(key=lambda step: step.clients)
+    return [*compared, *(step for rest in steps.values() for step in rest)]
 
 
 def run(steps: list[Step], console: Console) -> Findings:

@@ -56,7 +56,7 @@ class _Loaded:
 
     def __init__(self, plan: Plan, case: str, system: str, clients: int) -> None:
         self._plan, self._case, self._system = plan, case, system
-        self._clients = clients
+        self.clients = clients
 
     def __call__(self, rig: Rig, findings: Findings) -> str:
         load = self.run(rig)
@@ -68,7 +68,7 @@ class _Loaded:
 
     def _order(self, kind: str, address: str, shape: str) -> Order:
         plan = self._plan
-        return Order(kind, address, self._clients, plan.warm_up_seconds, plan.seconds, shape)
+        return Order(kind, address, self.clients, plan.warm_up_seconds, plan.seconds, shape)
 
 
 class _Product(_Loaded):
@@ -79,7 +79,7 @@ class _Product(_Loaded):
                 order = self._order(KIND[self._case], address, self._case)
                 pids = pids_of({"coordinator": coordinator, "participant": participant})
                 seen, usage = rig.watch(order, pids, journal)
-            return load_of(self._case, self._system, self._clients, seen, usage, coordinator.output)
+            return load_of(self._case, self._system, self.clients, seen, usage, coordinator.output)
 
 
 class _Bare(_Loaded):
@@ -97,8 +97,8 @@ class _Bare(_Loaded):
                 seen, usage = rig.watch(order, pids, journal)
             finally:
                 coordinator.stop()
-            return load_of("tcc", self._system, self._clients, seen, usage, coordinator.output)
+            return load_of("tcc", self._system, self.clients, seen, usage, coordinator.output)
 
 
 def _step(what: str, plan: Plan, run: _Loaded) -> Step:
-    return Step(what, plan.load_seconds, run)
+    return Step(what, plan.load_seconds, run, run.clients)

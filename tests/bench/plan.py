@@ -43,3 +43,5 @@ class Step:
     seconds: float
     # Adds to the findings; returns the most telling figure in words.
     run: Callable[[Rig, Findings], str]
+    # Of a load; 0 for the rest.
+    clients: int = 0

@@ -208,7 +208,7 @@ def _log(axes: Axes, x: str, y: str, ticks: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(_PLAIN)
     axes.yaxis.set_minor_formatter(FuncFormatter(_two_and_five))
-    axes.tick_params(axis="y", which="minor", labelsize=8)
+    axes.tick_params(axis="y", which="both", labelsize=9)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 

@@ -77,8 +77,9 @@ class Rig:
     def coordinator(
         self, journal: str, arguments: Sequence[str] = ()
     ) -> Iterator[tuple[ServerProcess, str]]:
-        """Run a coordinator that knows the no-op participants."""
-        process, address = start_coordinator(journal, arguments=arguments)
+        """Run a coordinator that knows the no-op participants, which register only once."""
+        known = ("--lapse-after", "24h", *arguments)
+        process, address = start_coordinator(journal, arguments=known)
         try:
             register(address, self.shared("noop")[1])
             yield process, address
