@@ -45,6 +45,24 @@ _FORMS = {
 
 log = structlog.get_logger(__name__)
 
+Statement = tuple[bytes, dict[str, Any]]
+
+
+def _append(*parts: str) -> bytes:
+    """Return the statement of a batch that has these parts beside `present`."""
+    named = b", ".join([SQL[part] for part in ("present", *parts)])
+    applied = b" + ".join([b"(SELECT count(*) FROM %b)" % part.encode() for part in parts])
+    return b"WITH %b SELECT (SELECT batch FROM present), %b, (%b)" % (named, applied, SQL["now"])
+
+
+# Whether any transaction begins, and whether any goes on -> the statement. Nearly all batches have
+# records of one sort, and what is not there is not planned, sent or run.
+APPEND = {
+    (True, False): _append("begun"),
+    (False, True): _append("went_on"),
+    (True, True): _append("begun", "went_on"),
+}
+
 
 class PostgresJournal(SqlReads):
     """A Journal in a PostgreSQL database.
@@ -114,7 +132,7 @@ class PostgresJournal(SqlReads):
     async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
         """Write rows and note their verdicts; return the database's time."""
         try:
-            batch, applied, at = (await self._twice(self._parameters(rows, lazy=lazy)))[0]
+            batch, applied, at = (await self._twice(self._statement(rows, lazy=lazy)))[0]
         except RecordAtFault as error:
             if len(rows) == 1:
                 _log_rejected(rows[0].xid, error)
@@ -136,30 +154,35 @@ class PostgresJournal(SqlReads):
             verdicts.update(await self._own_writes(rows))
         return int(at)
 
-    async def _twice(self, parameters: dict[str, Any]) -> Sequence[Any]:
+    async def _twice(self, statement: Statement) -> Sequence[Any]:
         """Send a batch, and once more if the connection was lost: the reply may have been too."""
         try:
             await self._ready()
-            return await self._session.run(SQL["append"], parameters)
+            return await self._session.run(*statement)
         except JournalUnavailable as error:
             log.warning("journal write interrupted; writing it again", error=str(error))
         await self._ready()
-        return await self._session.run(SQL["append"], parameters)
+        return await self._session.run(*statement)
 
     async def _ready(self) -> None:
         """Make sure of the connection, and of what a crashed server may have forgotten."""
         if await self._session.ready():
             for rows in self._unflushed:
-                await self._session.run(SQL["append"], self._parameters(rows, lazy=False))
+                await self._session.run(*self._statement(rows, lazy=False))
             self._unflushed.clear()
 
-    def _parameters(self, rows: Sequence[Row], *, lazy: bool) -> dict[str, Any]:
-        return {
+    def _statement(self, rows: Sequence[Row], *, lazy: bool) -> Statement:
+        parameters = {
             "term_epoch": self._session.epoch,
             "synchronous_commit": "off" if lazy else "on",
-            **_begun([row for row in rows if row.begins]),
-            **_next([row for row in rows if not row.begins]),
         }
+        begun = [row for row in rows if row.begins]
+        went_on = [row for row in rows if not row.begins]
+        if begun:
+            parameters |= _begun(begun)
+        if went_on:
+            parameters |= _columns("next", went_on)
+        return APPEND[bool(begun), bool(went_on)], parameters
 
     async def _own_writes(self, rows: Sequence[Row]) -> dict[str, Verdict]:
         """Return the verdict of each row by what the journal holds now."""
@@ -258,7 +281,3 @@ def _begun(rows: Sequence[Row]) -> dict[str, Any]:
         "begun_name": text_array([row.name for row in rows]),
         "begun_labels": text_array([text_array(row.labels) for row in rows]),
     }
-
-
-def _next(rows: Sequence[Row]) -> dict[str, Any]:
-    return _columns("next", rows)

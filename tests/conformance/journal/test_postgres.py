@@ -16,7 +16,6 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.postgres import PostgresJournal
-from trypact_coordinator.journal.postgres_session import SQL
 from trypact_coordinator.journal.row import row_of
 from trypact_coordinator.journal.schema import migrations
 from trypact_coordinator.ports import Query, Verdict
@@ -339,8 +338,9 @@ async def test_a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room(
 # ---------------------------------------------------------------- plans
 
 
+@pytest.mark.parametrize("with_begun", [False, True])
 async def test_a_batch_is_planned_by_index_on_a_table_without_statistics(
-    journal: PostgresJournal, database: Database
+    journal: PostgresJournal, database: Database, with_begun: bool
 ) -> None:
     session = journal._session._connection
     assert session is not None
@@ -353,8 +353,10 @@ async def test_a_batch_is_planned_by_index_on_a_table_without_statistics(
         " labels, participants, spec, progress FROM transactions, generate_series(1, 2000) n"
     )
     rows = [row_of(write(decided(begun(f"x{n}")))) for n in range(512)]
-    parameters = journal._parameters(rows, lazy=False)
-    cursor = await session.execute(b"EXPLAIN " + SQL["append"], parameters)
+    if with_begun:
+        rows.append(row_of(write(begun("new"))))
+    statement, parameters = journal._statement(rows, lazy=False)
+    cursor = await session.execute(b"EXPLAIN " + statement, parameters)
     plan = "\n".join(row[0] for row in await cursor.fetchall())
     assert "Index Scan using transactions_pkey on transactions" in plan
     assert "Seq Scan" not in plan

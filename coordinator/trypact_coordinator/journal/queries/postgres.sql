@@ -1,11 +1,16 @@
--- name: append
--- One batch, whole: the term's epoch is checked and its batch counted, transactions begin and go
--- on, and the database tells its time. All in one statement, so in one round trip and one commit.
--- Every other part reads `present`, so under an old epoch nothing happens at all.
-WITH present AS (
+-- The parts of a batch, which is one statement, so one round trip and one commit: the term's epoch
+-- is checked and its batch counted, transactions begin, transactions go on. A batch has `present`
+-- and those of the others that it has records for. Every other part reads `present`, so under an
+-- old epoch nothing happens at all.
+
+-- name: present
+present AS (
     UPDATE term SET batch = batch + 1 WHERE id = 1 AND epoch = %(term_epoch)s
     RETURNING batch, set_config('synchronous_commit', %(synchronous_commit)s, true)
-), begun AS (
+);
+
+-- name: begun
+begun AS (
     INSERT INTO transactions (
         xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress,
         created_at, spec, name, participants, labels
@@ -25,7 +30,10 @@ WITH present AS (
     )
     ON CONFLICT (xid) DO NOTHING
     RETURNING 1
-), went_on AS (
+);
+
+-- name: went_on
+went_on AS (
     UPDATE transactions t SET
         version = n.version, epoch = n.epoch, write_id = n.write_id, state = n.state,
         due_at = n.due_at, finished_at = n.finished_at, stuck = n.stuck, paused = n.paused,
@@ -42,11 +50,7 @@ WITH present AS (
     )
     WHERE t.xid = n.xid AND t.version = n.version - 1 AND t.epoch <= n.epoch
     RETURNING 1
-)
-SELECT
-    (SELECT batch FROM present),
-    (SELECT count(*) FROM begun) + (SELECT count(*) FROM went_on),
-    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+);
 
 -- name: own_writes
 -- By which a write that was lost, or had no effect, knows whether the row is its own.
