@@ -152,7 +152,7 @@ class Workers:
     def _end_alone(self, waiting: _Waiting, result: Answer | BaseException) -> None:
         self._running -= 1
         self._start()
-        waiting.answered(result)
+        _tell(waiting, result)
 
     def _end_batch(self, batch: _Batch, verdicts: Sequence[Verdict]) -> None:
         self._running -= 1
@@ -168,4 +168,11 @@ class Workers:
         self._start()
         for waiting, verdict in zip(batch.waiting, verdicts, strict=True):
             if verdict is not ALONE:
-                waiting.answered(verdict)
+                _tell(waiting, verdict)
+
+
+def _tell(waiting: _Waiting, result: Answer | BaseException) -> None:
+    try:
+        waiting.answered(result)
+    except Exception:  # the others of the batch are still to be told
+        logger.exception("the answer of %s could not be given", waiting.arrived.fenced.xid)

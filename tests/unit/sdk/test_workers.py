@@ -153,3 +153,18 @@ async def test_a_batch_that_fails_in_no_known_way_runs_alone_and_everybody_is_to
 
     assert good == Ok(b"alone")
     assert isinstance(bad, SystemExit)
+
+
+async def test_an_answer_that_cannot_be_given_leaves_the_others_theirs(work: Work) -> None:
+    loop = asyncio.get_running_loop()
+    workers = Workers(work, "inventory", loop)
+    told: asyncio.Future[Answer | BaseException] = loop.create_future()
+
+    def fail(answer: Answer | BaseException) -> None:
+        raise ValueError("the stream is gone")
+
+    workers.ask(call("a"), fail)
+    workers.ask(call("b"), told.set_result)
+
+    assert await told == Ok(b"in a batch")
+    await asyncio.to_thread(workers.close)
