@@ -71,6 +71,16 @@ async def test_the_page_about_participants_says_what_its_examples_say(
     assert await ada + await bob == approved.text
 
 
+def test_the_page_about_participants_seats_as_many_as_there_are_seats(desk: Desk) -> None:
+    blocks = sections("docs/how-to/participants.md")["Many calls at once"]
+    desk.start_coordinator()
+    desk.save(blocks)
+    start, rush, said = blocks[3:]
+    desk.terminal(start.text, REGISTERED)
+
+    assert desk.run(rush.text) == said.text
+
+
 async def test_the_page_about_the_shop_does_what_it_says(desk: Desk) -> None:
     page = sections("docs/how-to/shop.md")
     desk.start_coordinator()
