@@ -18,6 +18,7 @@ from trypact_coordinator.journal.postgres_arrays import (
     text_array,
 )
 from trypact_coordinator.journal.postgres_session import SQL, OwningSession, Readers, RecordAtFault
+from trypact_coordinator.journal.postgres_statement import PreparedStatement, Value
 from trypact_coordinator.journal.reads import SqlReads, encode_instance
 from trypact_coordinator.journal.row import Row, check_batch, row_of
 from trypact_coordinator.journal.schema import queries
@@ -45,14 +46,13 @@ _FORMS = {
 
 log = structlog.get_logger(__name__)
 
-Statement = tuple[bytes, dict[str, Any]]
 
-
-def _append(*parts: str) -> bytes:
+def _append(*parts: str) -> PreparedStatement:
     """Return the statement of a batch that has these parts beside `present`."""
     named = b", ".join([SQL[part] for part in ("present", *parts)])
     applied = b" + ".join([b"(SELECT count(*) FROM %b)" % part.encode() for part in parts])
-    return b"WITH %b SELECT (SELECT batch FROM present), %b, (%b)" % (named, applied, SQL["now"])
+    query = b"WITH %b SELECT (SELECT batch FROM present), %b, (%b)" % (named, applied, SQL["now"])
+    return PreparedStatement("_".join(["append", *parts]), query)
 
 
 # Whether any transaction begins, and whether any goes on -> the statement. Nearly all batches have
@@ -62,6 +62,8 @@ APPEND = {
     (False, True): _append("went_on"),
     (True, True): _append("begun", "went_on"),
 }
+# A statement with its values.
+Batch = tuple[PreparedStatement, dict[str, Value]]
 
 
 class PostgresJournal(SqlReads):
@@ -132,7 +134,7 @@ class PostgresJournal(SqlReads):
     async def _write(self, rows: Sequence[Row], verdicts: dict[str, Verdict], *, lazy: bool) -> int:
         """Write rows and note their verdicts; return the database's time."""
         try:
-            batch, applied, at = (await self._twice(self._statement(rows, lazy=lazy)))[0]
+            batch, applied, at = await self._twice(self._batch(rows, lazy=lazy))
         except RecordAtFault as error:
             if len(rows) == 1:
                 _log_rejected(rows[0].xid, error)
@@ -152,37 +154,37 @@ class PostgresJournal(SqlReads):
             verdicts.update({row.xid: Verdict.APPLIED for row in rows})
         else:
             verdicts.update(await self._own_writes(rows))
-        return int(at)
+        return at
 
-    async def _twice(self, statement: Statement) -> Sequence[Any]:
+    async def _twice(self, batch: Batch) -> tuple[int | None, int, int]:
         """Send a batch, and once more if the connection was lost: the reply may have been too."""
         try:
             await self._ready()
-            return await self._session.run(*statement)
+            return await self._session.append(*batch)
         except JournalUnavailable as error:
             log.warning("journal write interrupted; writing it again", error=str(error))
         await self._ready()
-        return await self._session.run(*statement)
+        return await self._session.append(*batch)
 
     async def _ready(self) -> None:
         """Make sure of the connection, and of what a crashed server may have forgotten."""
         if await self._session.ready():
             for rows in self._unflushed:
-                await self._session.run(*self._statement(rows, lazy=False))
+                await self._session.append(*self._batch(rows, lazy=False))
             self._unflushed.clear()
 
-    def _statement(self, rows: Sequence[Row], *, lazy: bool) -> Statement:
-        parameters = {
-            "term_epoch": self._session.epoch,
+    def _batch(self, rows: Sequence[Row], *, lazy: bool) -> Batch:
+        values: dict[str, Value] = {
+            "term_epoch": str(self._session.epoch),
             "synchronous_commit": "off" if lazy else "on",
         }
         begun = [row for row in rows if row.begins]
         went_on = [row for row in rows if not row.begins]
         if begun:
-            parameters |= _begun(begun)
+            values |= _begun(begun)
         if went_on:
-            parameters |= _columns("next", went_on)
-        return APPEND[bool(begun), bool(went_on)], parameters
+            values |= _columns("next", went_on)
+        return APPEND[bool(begun), bool(went_on)], values
 
     async def _own_writes(self, rows: Sequence[Row]) -> dict[str, Verdict]:
         """Return the verdict of each row by what the journal holds now."""
@@ -254,7 +256,7 @@ def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return parts
 
 
-def _columns(prefix: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _columns(prefix: str, rows: Sequence[Row]) -> dict[str, Value]:
     """Return what every record carries, a column each."""
     return {
         f"{prefix}_xid": text_array([row.xid for row in rows]),
@@ -274,7 +276,7 @@ def _columns(prefix: str, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _begun(rows: Sequence[Row]) -> dict[str, Any]:
+def _begun(rows: Sequence[Row]) -> dict[str, Value]:
     return {
         **_columns("begun", rows),
         "begun_created_at": number_array([row.created_at for row in rows]),

@@ -8,12 +8,7 @@ whenever the type it found changed.
 import struct
 from collections.abc import Iterable, Sequence
 
-from psycopg.abc import AdaptContext
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-
 _BYTEA = 17
-_BYTEA_ARRAY = 1001
 
 
 def number_array(values: Iterable[int | None]) -> str:
@@ -54,19 +49,3 @@ class ByteaArray:
                 parts.append(len(value).to_bytes(4, "big"))
                 parts.append(value)
         self.binary = b"".join(parts)
-
-
-class ByteaArrayDumper(Dumper):
-    """Passes a ByteaArray on as it is."""
-
-    format = Format.BINARY
-    oid = _BYTEA_ARRAY
-
-    def dump(self, obj: ByteaArray) -> bytes:
-        """Return the parameter's bytes."""
-        return obj.binary
-
-
-def register(context: AdaptContext) -> None:
-    """Teach a connection to send a ByteaArray."""
-    context.adapters.register_dumper(ByteaArray, ByteaArrayDumper)

@@ -14,7 +14,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from trypact_coordinator.core.errors import JournalLocked, JournalUnavailable, OwnershipLost
-from trypact_coordinator.journal import postgres_arrays
+from trypact_coordinator.journal.postgres_statement import PreparedStatement, Value
 from trypact_coordinator.journal.schema import check_version, foreign, migrations, queries
 from trypact_coordinator.journal.url import without_password
 from trypact_coordinator.ports import Term
@@ -62,7 +62,6 @@ async def connect(url: str, application_name: str) -> AsyncConnection[Row]:
         raise JournalUnavailable(
             f"the journal {without_password(url)} cannot be reached: {_sentence(error)}"
         ) from error
-    postgres_arrays.register(connection)
     connection.prepare_threshold = 1
     try:
         await run(connection, _SETTINGS.encode())
@@ -84,10 +83,14 @@ async def run(
         cursor = await connection.execute(query, parameters)
         return await cursor.fetchall() if cursor.description else ()
     except psycopg.Error as error:
-        state = error.sqlstate or ""
-        if state.startswith(_AT_FAULT) or (not state and isinstance(error, psycopg.DataError)):
-            raise RecordAtFault(_sentence(error)) from error
-        raise JournalUnavailable(f"PostgreSQL: {_sentence(error)}") from error
+        raise _meant_by(error) from error
+
+
+def _meant_by(error: psycopg.Error) -> RecordAtFault | JournalUnavailable:
+    state = error.sqlstate or ""
+    if state.startswith(_AT_FAULT) or (not state and isinstance(error, psycopg.DataError)):
+        return RecordAtFault(_sentence(error))
+    return JournalUnavailable(f"PostgreSQL: {_sentence(error)}")
 
 
 def _sentence(error: Exception) -> str:
@@ -109,6 +112,8 @@ class OwningSession:
         self._connection: AsyncConnection[Row] | None = None
         # (backend, its start) of every session of ours that may still hold the lock.
         self._sessions: list[Row] = []
+        # What the connection has planned.
+        self._prepared: set[PreparedStatement] = set()
         self._closed = True
         self._owner = ""
         self._incarnation = ""
@@ -169,7 +174,35 @@ class OwningSession:
             await connection.close()
             raise
 
+    async def append(
+        self, statement: PreparedStatement, values: Mapping[str, Value]
+    ) -> tuple[int | None, int, int]:
+        """Run the statement of a batch as the owner, after `ready`.
+
+        Returns the batch's number (None under an old epoch), how many of its records were applied,
+        and the database's time.
+
+        Raises RecordAtFault, JournalUnavailable.
+        """
+        connection = self._connection
+        if connection is None:
+            raise JournalUnavailable("the journal is closed")
+        try:
+            if statement not in self._prepared:
+                await statement.prepare(connection)
+                self._prepared.add(statement)
+            row = await statement.run(connection, values)
+        except psycopg.Error as error:
+            raise _meant_by(error) from error
+        except asyncio.CancelledError:
+            # As above.
+            await connection.close()
+            raise
+        batch, applied, at = row
+        return None if batch is None else int(batch), int(applied or 0), int(at or 0)
+
     async def _connect(self) -> AsyncConnection[Row]:
+        self._prepared.clear()
         self._connection = connection = await connect(self._url, f"trypact {self._owner}"[:63])
         self._sessions += await run(connection, SQL["session"])
         return connection

@@ -79,16 +79,17 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
     return EMPTY_ANSWER
 
 
-# gRPC's way of saying that nobody listens at an address.
+# gRPC's ways of saying that nobody listens at an address: the event engine's, and the classic
+# poller's with the number of the error at its end.
 _CONNECTING = re.compile(
     r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
-    r"(?:Failed to connect to remote host: )?"
+    r"(?:Failed to connect to remote host: |connect: )?(?P<why>[^()]+?)(?: \(\d+\))?$"
 )
 
 
 def failed(code: grpc.StatusCode, details: str | None) -> Unknown:
     """Say with what status a call ended."""
-    said = _CONNECTING.sub(r"\g<where>: ", details or "no details")
+    said = _CONNECTING.sub(r"\g<where>: \g<why>", details or "no details")
     return Unknown(shorten(f"{code.name}: {said}", limits.REASON_BYTES_MAX))
 
 

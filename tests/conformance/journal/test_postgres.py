@@ -16,6 +16,7 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.postgres import PostgresJournal
+from trypact_coordinator.journal.postgres_statement import PreparedStatement
 from trypact_coordinator.journal.row import row_of
 from trypact_coordinator.journal.schema import migrations
 from trypact_coordinator.ports import Query, Verdict
@@ -355,12 +356,15 @@ async def test_a_batch_is_planned_by_index_on_a_table_without_statistics(
     rows = [row_of(write(decided(begun(f"x{n}")))) for n in range(512)]
     if with_begun:
         rows.append(row_of(write(begun("new"))))
-    statement, parameters = journal._statement(rows, lazy=False)
-    cursor = await session.execute(b"EXPLAIN " + statement, parameters)
-    plan = "\n".join(row[0] for row in await cursor.fetchall())
-    assert "Index Scan using transactions_pkey on transactions" in plan
-    assert "Seq Scan" not in plan
-    assert "Hash" not in plan
+    statement, values = journal._batch(rows, lazy=False)
+    explained = PreparedStatement("explained", b"EXPLAIN (FORMAT JSON) " + statement.query)
+    explained.names = statement.names
+    await explained.prepare(session)
+    (plan,) = await explained.run(session, values)
+    assert plan is not None
+    assert b'"Index Name": "transactions_pkey"' in plan
+    assert b"Seq Scan" not in plan
+    assert b"Hash" not in plan
 
 
 async def test_a_batch_larger_than_a_statement_goes_in_parts(
