@@ -40,10 +40,10 @@ def reading(engine: Engine) -> Engine:
     """Return an engine for look-ups of the same database.
 
     On SQLite every transaction of the participant takes the write lock at its start, and who
-    only looks should not wait for it.
+    only looks should not wait for it. On PostgreSQL a look needs no transaction around it.
     """
     if engine.dialect.name != "sqlite":
-        return engine
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
     return create_engine(engine.url, hide_parameters=True)
 
 

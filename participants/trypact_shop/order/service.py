@@ -64,17 +64,18 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
         if known is None:
             priced = await submission.price(asked, self._prices)
             known = await asyncio.to_thread(submission.record, self._engine, asked, priced)
-        order = await asyncio.to_thread(self._get, known.order_id)
-        if not queries.is_settled(order):
-            try:
-                refused = await submission.transact(self._client, known)
-            except trypact.TrypactError as error:
-                raise NotAnswering(
-                    f"order {known.order_id}: {error}; repeat the request with its request_id"
-                ) from error
-            await self._settle(known.order_id, refused)
+        else:
             order = await asyncio.to_thread(self._get, known.order_id)
-        return order
+            if queries.is_settled(order):
+                return order
+        try:
+            refused = await submission.transact(self._client, known)
+        except trypact.TrypactError as error:
+            raise NotAnswering(
+                f"order {known.order_id}: {error}; repeat the request with its request_id"
+            ) from error
+        await self._settle(known.order_id, refused)
+        return await asyncio.to_thread(self._get, known.order_id)
 
     def _find(self, asked: Asked) -> Submission | None:
         with self._reading.connect() as connection:
