@@ -40,6 +40,10 @@ CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
 }
 # Each load of the one stands beside the same load of the other.
 COMPARED = ("tcc", "bare")
+BUSY = (
+    "The machine was busy with other work: rates are low and uneven, also those of one load "
+    "against another. CPU and records for each transaction are what can be relied on."
+)
 PAGE = ROOT / "docs/benchmarks/latest.md"
 DEFAULT = Plan()
 QUICK = Plan(clients=(1, 64), warm_up_seconds=0.5, seconds=1.0, soak_seconds=3.0, in_flight=(100,))
@@ -85,9 +89,10 @@ def run(steps: list[Step], console: Console) -> Findings:
     """Run the steps, one after the other; one that fails is reported, and the others go on."""
     machine = this_machine()
     console.print(machine.describe(), style="dim")
-    if machine.load > machine.cores / 2:
-        console.print("This machine is busy; the figures will be low.", style="yellow")
     found = Findings(datetime.now(UTC).date().isoformat(), machine.describe())
+    if machine.load > machine.cores / 2:
+        found.remark = BUSY
+        console.print(BUSY, style="yellow")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

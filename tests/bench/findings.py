@@ -75,6 +75,8 @@ class Findings(msgspec.Struct):
 
     date: str
     machine: str
+    # What whoever reads the figures must know of how they were taken; empty if nothing.
+    remark: str = ""
     loads: list[Load] = []
     recoveries: list[Recovery] = []
     soaks: list[Soak] = []

@@ -33,7 +33,7 @@ PAGE = """\
 # Benchmark
 
 Written by `make bench` on {date}. {machine}.
-
+{remark}
 Everything runs on this one machine: the real client, one coordinator process, the participants,
 the database. Each client waits for its outcome (all branches settled) before it opens the next
 transaction. Journals are durable: SQLite with `synchronous=FULL`, PostgreSQL with `fsync` on. CPU
@@ -84,6 +84,7 @@ def page(findings: Findings, plots: Sequence[str]) -> str:
     return PAGE.format(
         date=findings.date,
         machine=findings.machine,
+        remark=f"\n**{findings.remark}**\n" if findings.remark else "",
         plots="\n\n".join(f"![{name.removesuffix('.svg')}]({name})" for name in plots),
         tables="\n\n".join(sections),
     )
