@@ -51,12 +51,8 @@ _TAKE = text(
 )
 _TAKE_MANY = {
     "postgresql": text(
-        "WITH wanted AS MATERIALIZED (SELECT * FROM unnest(:skus, :ns) AS w (sku, n)),"
-        " held AS MATERIALIZED (SELECT s.sku FROM stock s WHERE s.sku = ANY (:skus)"
-        " ORDER BY s.sku FOR UPDATE)"
-        " UPDATE stock SET sellable = sellable - w.n, frozen = frozen + w.n"
-        " FROM wanted w WHERE stock.sku = w.sku AND sellable >= w.n"
-        " AND (SELECT count(*) FROM held) > 0"
+        "UPDATE stock SET sellable = sellable - w.n, frozen = frozen + w.n"
+        " FROM unnest(:skus, :ns) AS w (sku, n) WHERE stock.sku = w.sku AND sellable >= w.n"
     ).bindparams(bindparam("skus", type_=ARRAY(Integer)), bindparam("ns", type_=ARRAY(Integer))),
     "sqlite": "UPDATE stock SET sellable = sellable - ?1, frozen = frozen + ?1"
     " WHERE sku = ?2 AND sellable >= ?1",
