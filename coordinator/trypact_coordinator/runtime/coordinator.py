@@ -59,6 +59,7 @@ from trypact_coordinator.core.transaction import (
 from trypact_coordinator.ports import Backlog, Ids, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
+from trypact_coordinator.runtime.door import Door
 from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.group_commit import GroupCommit
@@ -118,17 +119,20 @@ class Coordinator:
         self._journal = journal
         self._transport = transport
         self._settings = settings
-        self.writer = GroupCommit(
+        self.door = Door(journal, settings, self.meters, clock.elapsed, self.lane)
+        self.writer = self.door.records = GroupCommit(
             journal,
             clock.observe,
             settings.records_in_batch_max,
             settings.bytes_in_batch_max,
             self.meters,
+            self.door.written,
+            clock.elapsed,
         )
         self._dispatcher = Dispatcher(
             transport, self.registry, clock, settings, self.meters, loop.call_soon
         )
-        self._driver = Driver(
+        self._driver = self.door.transactions = Driver(
             journal,
             self.writer,
             self._dispatcher,
@@ -177,6 +181,7 @@ class Coordinator:
                 async with asyncio.timeout(grace_ms / 1000):
                     await self._driver.drained()
         self._driver.abandon(ShuttingDown())
+        await self.door.recall.close()
         await self._transport.close()
         await self.writer.close()
         await self._journal.close()
@@ -227,6 +232,15 @@ class Coordinator:
         self._driver.open(spec.xid, outcome)
         self._driver.watch(spec.xid, _reached(spec, until), partial(_tell_same, spec, tell))
         return True
+
+    def has(self, xid: str) -> bool:
+        """Whether the transaction is in memory."""
+        return xid in self._driver
+
+    def turn_away(self, xid: str) -> Overloaded:
+        """Count a request that found the door shut, and is not known; return what to say."""
+        self.meters.turned_away(Overloaded.reason)
+        return self.door.turn_away(xid)
 
     async def begin(self, spec: Spec) -> Transaction:
         """Open an interactive transaction, or join it when its nonce is the same."""
@@ -400,7 +414,9 @@ class Coordinator:
             outcome = self._admit(spec, branches)
         except CoordinatorError as error:
             # Whoever asks again for what was admitted once is never refused.
-            if await self._journal.load(spec.xid) is None:
+            known = await self.door.recall.knows(spec.xid)
+            # It may have been begun meanwhile.
+            if not known and spec.xid not in self._driver:
                 self.meters.turned_away(error.reason)
                 raise
             return
@@ -408,11 +424,11 @@ class Coordinator:
 
     def _admit(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> Outcome:
         """Return the first step of a new transaction, unless it is to be refused."""
-        outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         self._require_running()
-        if len(self._driver) >= self._settings.transactions_in_memory_max:
-            raise Overloaded
+        self.door.check(spec.xid, branches)
+        outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         self.registry.check(branches)
+        self.door.let_in()
         return outcome
 
     def _check_deliveries(self, deliveries: tuple[BranchSpec, ...]) -> None:

@@ -6,18 +6,20 @@ ended. Only what takes more than a step (a transaction that is known already, a 
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
+from functools import lru_cache, partial
 
 from google.rpc import code_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 
 from trypact_coordinator.alarms import Alarms
+from trypact_coordinator.core.errors import JournalError, Overloaded
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import BranchSpec, Spec, Transaction
 from trypact_coordinator.outbox import Outbox
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.server import wire
 from trypact_coordinator.server.errors import EXECUTE_STREAM, status_bytes
+from trypact_coordinator.server.unread import Unread
 
 # Requests of one stream without a reply, above which it is not read any further.
 REQUESTS_MAX = 8192
@@ -86,16 +88,46 @@ class ExecuteStream:
                 task.cancel()
 
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
+        unread, door = Unread(), self._coordinator.door
+        unread.ask()
         try:
             async for batch in requests:
+                door.unread(unread.came())
+                refused: list[initiator_pb2.ExecuteStreamRequest.Item] = []
                 for item in batch.items:
                     while self._unwritten >= REQUESTS_MAX:
                         await self._wait_for_room()
-                    self._begin(item)
+                    self._unwritten += 1
+                    # Before anything is made of it: thousands a second may have to be turned away.
+                    # A door that is shut stays so for the rest of the message.
+                    if refused or door.is_shut():
+                        refused.append(item)
+                    else:
+                        self._begin(item)
+                if refused:
+                    xids = [item.request.begin.xid for item in refused]
+                    door.recall.ask(xids, partial(self._recalled, refused))
+                unread.ask()
             while self._unwritten:
                 await self._wait_for_room()
         finally:
             self._outbox.close()
+
+    def _recalled(
+        self,
+        refused: list[initiator_pb2.ExecuteStreamRequest.Item],
+        known: frozenset[str] | JournalError,
+    ) -> None:
+        """Turn requests away, unless it may be that they were begun before."""
+        for item in refused:
+            xid = item.request.begin.xid
+            if isinstance(known, JournalError) or xid in known or self._coordinator.has(xid):
+                self._begin(item)
+            else:
+                error = self._coordinator.turn_away(xid)
+                self._outbox.put(
+                    (item.id, _turned_away(str(error), error.retry_after_ms)), _REPLY_BYTES
+                )
 
     async def _wait_for_room(self) -> None:
         self._written.clear()
@@ -103,7 +135,6 @@ class ExecuteStream:
 
     def _begin(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
         request = Request(item.id)
-        self._unwritten += 1
         self._open.add(request)
         if item.timeout_ms > 0:
             self._patience.set(request, item.timeout_ms / 1000)
@@ -145,3 +176,8 @@ class ExecuteStream:
         self._open.discard(request)
         self._patience.cancel(request)
         self._outbox.put((request.id, reply), size_bytes)
+
+
+@lru_cache(maxsize=64)
+def _turned_away(message: str, retry_after_ms: int) -> bytes:
+    return status_bytes(EXECUTE_STREAM, Overloaded(message, retry_after_ms))

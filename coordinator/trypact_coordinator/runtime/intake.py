@@ -1,0 +1,140 @@
+"""Decides whether one more transaction may begin, from how long our own work waits.
+
+What is measured is the coordinator's own delay: how long records wait for the journal and for
+their turn of the event loop, and whether requests lie unread. A participant that hangs, or answers
+in seconds, fills memory but none of these queues, so it never shuts the door to the others.
+
+A door that is calm lets everything in, for a burst is best served by working it off in large
+batches. Once more has come than is worked off, it is crowded: each batch that is written lets in a
+quota, which shrinks while the delay is above its target and grows while it is below. So the work in
+progress is as much as keeps the coordinator busy, and no more. It must never refuse anything but
+new transactions; who asks for what is known already is not asked about here.
+
+Pure: told by its callers what happened and when. Instants and durations are seconds.
+"""
+
+import zlib
+
+# A stream whose next message had come already, each time for so long, is not read fast enough.
+UNREAD_MAX = 0.1
+# The same while crowded, when short turns of the loop make it look so now and then; and for how
+# long the quota shrinks then.
+UNREAD_MAX_CROWDED = 0.25
+UNREAD_COUNTS = 0.02
+# Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
+DELAY = 0.005
+JOURNAL_TIMES = 4
+# The journal's own time is the shortest delay of this interval or the one before.
+INTERVAL = 10.0
+# Transactions that a batch lets in while crowded.
+QUOTA_MIN = 4
+QUOTA_FIRST = 32
+# Small steps: what a batch lets in is felt several batches later, and large ones would swing.
+SHRINK = 0.99
+GROWTH = 0.2
+# It is over when nobody was refused for a while, and tried out now and then in any case: those who
+# ask again keep it crowded, also when there are no longer too many of them.
+CALM_AFTER = 1.0
+CROWDED_MAX = 30.0
+
+HINT_MS = 100
+HINT_MS_MAX = 5_000
+
+
+class Intake:
+    """The door for new transactions.
+
+    Args:
+        records_max: records that may be on their way to the journal before it is crowded: two
+            batches, so that whoever comes waits for the one that is being written, and its own.
+    """
+
+    def __init__(self, records_max: int) -> None:
+        self._records_max = records_max
+        self.crowded = False
+        self._crowded_at = 0.0
+        self._refused_at = 0.0
+        self._quota = float(QUOTA_FIRST)
+        # What is left of the quota until the next batch is written.
+        self._left = 0
+        self._unread_at = -UNREAD_MAX
+        # The shortest delays of this interval and of the one before.
+        self._shortest = self._shortest_before = float("inf")
+        self._interval_at = 0.0
+        # Of the present second: how many were let in and refused; and how that was the second
+        # before, refused ones for each that was let in.
+        self._second_at = 0.0
+        self._let_in = self._refused = 0
+        self._pressure = 0.0
+
+    # ------------------------------------------------------------ what is measured
+
+    def written(self, now: float, delay: float) -> None:
+        """Note that a batch is in the journal, and how long its oldest record took."""
+        if now - self._interval_at >= INTERVAL:
+            self._interval_at = now
+            self._shortest_before, self._shortest = self._shortest, delay
+        self._shortest = min(self._shortest, delay)
+        if not self.crowded:
+            return
+        own = min(self._shortest, self._shortest_before)
+        unread = now - self._unread_at < UNREAD_COUNTS
+        if unread or delay > DELAY + JOURNAL_TIMES * own:
+            self._quota = max(QUOTA_MIN, self._quota * SHRINK)
+        elif self._left <= 0:
+            self._quota = min(self._records_max, self._quota + GROWTH)
+        self._left = int(self._quota)
+
+    def unread(self, now: float, lasted: float) -> None:
+        """Note that a message was read, and for how long none had to be waited for before it."""
+        if lasted >= (UNREAD_MAX_CROWDED if self.crowded else UNREAD_MAX):
+            self._unread_at = now
+            if not self.crowded:
+                self._crowd(now)
+
+    # ------------------------------------------------------------ what is decided
+
+    def shut(self, now: float, records: int) -> bool:
+        """Whether no transaction may begin now, with so many records on their way."""
+        if self.crowded:
+            refused_lately = now - self._refused_at < CALM_AFTER
+            if refused_lately and now - self._crowded_at < CROWDED_MAX:
+                # With nothing on its way, no batch would open the door again.
+                return records > 0 and self._left <= 0
+            self.crowded = False
+        if records <= self._records_max:
+            return False
+        self._crowd(now)
+        return True
+
+    def let_in(self, now: float) -> None:
+        """Note that a transaction begins."""
+        self._count(now)
+        self._let_in += 1
+        self._left -= 1
+
+    def refuse(self, now: float, xid: str) -> int:
+        """Note that one was refused; return in how many milliseconds it may be asked again.
+
+        Longer the more are refused for each that is let in, and different for each xid, so that
+        they do not all come back at once.
+        """
+        self._count(now)
+        self._refused += 1
+        self._refused_at = now
+        hint_ms = min(HINT_MS * (1 + self._pressure), HINT_MS_MAX)
+        # In sixteenths, so that whoever writes refusals writes few different ones.
+        sixteenth = zlib.crc32(xid.encode()) >> 28
+        return int(hint_ms * (8 + sixteenth) / 16)
+
+    def _crowd(self, now: float) -> None:
+        self.crowded = True
+        self._crowded_at = self._refused_at = now
+        self._quota = float(QUOTA_FIRST)
+        self._left = 0
+
+    def _count(self, now: float) -> None:
+        if now - self._second_at >= 1.0:
+            self._pressure = self._refused / max(self._let_in, 1)
+            self._let_in = self._refused = 0
+            self._second_at = now

@@ -1,0 +1,187 @@
+"""The intake, against a coordinator that is a few lines of arithmetic in virtual time."""
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from trypact_coordinator.runtime.intake import (
+    CALM_AFTER,
+    CROWDED_MAX,
+    HINT_MS,
+    HINT_MS_MAX,
+    UNREAD_MAX,
+    Intake,
+)
+
+# A transaction is three records, and between two of them its participants are asked.
+RECORDS = 3
+PARTICIPANTS = 0.003
+BATCH_MAX = 512
+
+
+@dataclass
+class Coordinator:
+    """Writes one batch after the other; each takes the journal's own time and some for each record.
+
+    Args:
+        arrivals: a second.
+        commit: seconds the journal takes for any batch.
+        record: seconds of ours for each record.
+    """
+
+    arrivals: float
+    commit: float = 0.001
+    record: float = 0.00007
+    intake: Intake = field(default_factory=lambda: Intake(2 * BATCH_MAX))
+    now: float = 0.0
+    came: float = 0.0
+    refused: int = 0
+    # (when it came, when it waits here, which record it is at) of each that waits for a batch.
+    waiting: deque[tuple[float, float, int]] = field(default_factory=deque)
+    # The same of those whose participants are asked, by when they answer.
+    elsewhere: list[tuple[float, float, int]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float) -> "Coordinator":
+        """Forget what was counted, and go on for so long."""
+        self.latencies, self.refused, until = [], 0, self.now + seconds
+        while self.now < until:
+            self.arrive()
+            if self.waiting:
+                self.write()
+            else:
+                self.now += 0.0005
+        return self
+
+    def arrive(self) -> None:
+        """Take in what has come until now, and what participants have answered."""
+        while self.came <= self.now:
+            records = len(self.waiting)
+            if self.intake.shut(self.now, records):
+                self.intake.refuse(self.now, f"x{self.came}")
+                self.refused += 1
+            else:
+                self.intake.let_in(self.now)
+                self.waiting.append((self.came, self.now, 1))
+            self.came += 1 / self.arrivals
+        while self.elsewhere and self.elsewhere[0][0] <= self.now:
+            answered_at, came, step = heapq.heappop(self.elsewhere)
+            self.waiting.append((came, answered_at, step))
+
+    def write(self) -> None:
+        batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_MAX))]
+        since = batch[0][1]
+        ends_at = self.now + self.commit + len(batch) * self.record
+        while self.now < ends_at:
+            self.now = min(self.now + 0.0005, ends_at)
+            self.arrive()
+        self.intake.written(self.now, self.now - since)
+        for came, _, step in batch:
+            if step == RECORDS:
+                self.latencies.append(self.now - came)
+            else:
+                heapq.heappush(self.elsewhere, (self.now + PARTICIPANTS, came, step + 1))
+
+    def p99(self) -> float:
+        return sorted(self.latencies)[len(self.latencies) * 99 // 100]
+
+
+def capacity(commit: float = 0.001, clients: int = 256) -> float:
+    """Transactions a second with so many in progress, of which each has a record in each batch."""
+    return clients / (commit + clients * 0.00007) / RECORDS
+
+
+def test_what_can_be_done_is_never_refused() -> None:
+    coordinator = Coordinator(arrivals=0.9 * capacity()).run(20)
+    assert coordinator.refused == 0
+    assert not coordinator.intake.crowded
+
+
+@pytest.mark.parametrize("times", [1.5, 2.0, 5.0])
+@pytest.mark.parametrize("commit", [0.001, 0.02])
+def test_past_saturation_the_work_goes_on_and_stays_quick(times: float, commit: float) -> None:
+    most = capacity(commit)
+    calm = Coordinator(arrivals=0.1 * most, commit=commit).run(5).p99()
+    coordinator = Coordinator(arrivals=times * most, commit=commit)
+    # Until it knows how much at once is best.
+    coordinator.run(10)
+    coordinator.run(5)
+    assert len(coordinator.latencies) / 5 > 0.75 * most
+    assert coordinator.p99() < 4 * calm
+    assert coordinator.refused > 0
+
+
+def test_a_load_that_falls_is_let_in_whole_again() -> None:
+    coordinator = Coordinator(arrivals=3 * capacity())
+    coordinator.run(3)
+    assert coordinator.intake.crowded
+    coordinator.arrivals = 0.5 * capacity()
+    coordinator.run(CALM_AFTER + 2)
+    coordinator.run(5)
+    assert coordinator.refused == 0
+    assert not coordinator.intake.crowded
+
+
+def test_many_in_flight_are_no_reason_to_refuse() -> None:
+    intake = Intake(2 * BATCH_MAX)
+    for _ in range(10_000):
+        assert not intake.shut(0.0, 1)
+        intake.let_in(0.0)
+
+
+def test_a_burst_that_two_batches_hold_is_let_in() -> None:
+    intake = Intake(2 * BATCH_MAX)
+    assert not intake.shut(0.0, 2 * BATCH_MAX)
+    assert intake.shut(0.0, 2 * BATCH_MAX + 1)
+
+
+def test_requests_that_lie_unread_shut_the_door_too() -> None:
+    intake = Intake(2 * BATCH_MAX)
+    intake.unread(1.0, UNREAD_MAX / 2)
+    assert not intake.shut(1.0, 5)
+    intake.unread(1.1, UNREAD_MAX)
+    assert intake.shut(1.1, 5)
+
+
+def test_each_batch_opens_a_crowded_door_and_so_does_an_idle_journal() -> None:
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    assert intake.shut(0.0, 1)
+    assert not intake.shut(0.0, 0)
+    intake.written(0.01, 0.001)
+    let_in = 0
+    while not intake.shut(0.01, 1):
+        intake.let_in(0.01)
+        let_in += 1
+    assert let_in > 0
+
+
+def test_it_is_tried_out_now_and_then_whether_it_is_still_crowded() -> None:
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    for tenth in range(int(CROWDED_MAX * 10)):
+        intake.refuse(tenth / 10, "x")
+    assert intake.shut(CROWDED_MAX - 0.1, 5)
+    assert not intake.shut(CROWDED_MAX, 5)
+
+
+def test_a_hint_grows_with_how_many_are_refused_and_is_bounded() -> None:
+    intake = Intake(10)
+    first = intake.refuse(0.0, "x")
+    assert HINT_MS // 2 <= first < 2 * HINT_MS
+    for _ in range(9):
+        intake.refuse(0.5, "x")
+    for _ in range(5):
+        intake.let_in(0.5)
+    assert intake.refuse(1.0, "x") == 3 * first
+    for _ in range(1_000_000):
+        intake.refuse(1.5, "x")
+    assert intake.refuse(2.5, "x") < 2 * HINT_MS_MAX
+
+
+def test_those_who_are_refused_together_do_not_come_back_together() -> None:
+    intake = Intake(10)
+    hints = {intake.refuse(0.0, f"x{number}") for number in range(100)}
+    assert len(hints) > 10
+    assert intake.refuse(0.0, "x7") == intake.refuse(0.0, "x7")
