@@ -7,7 +7,7 @@ its event loop. It says when the watched time begins and ends, and in the end wh
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import grpc.aio
 import msgspec
@@ -145,22 +145,27 @@ def summed_up(measured: Measured, parts: int) -> Seen:
         watched=len(ordered),
         transactions=measured.transactions,
         rate=measured.rate,
-        parts=[part(measured, number, parts) for number in range(parts)],
+        parts=list(parts_of(measured, parts)),
         **{name: quantile(ordered, share) for name, share in SHARES.items()},
     )
 
 
-def part(measured: Measured, number: int, parts: int) -> Part:
-    """Return the figures of one part."""
+def parts_of(measured: Measured, parts: int) -> Iterator[Part]:
+    """Yield the figures of each part of the watched time."""
+    if not parts:
+        return
     span = measured.seconds / parts
-    pairs = zip(measured.done_at, measured.latencies_ms, strict=True)
-    ordered = sorted(ms for at, ms in pairs if number * span <= at < (number + 1) * span)
-    return Part(
-        at_s=(number + 1) * span,
-        rate=len(ordered) / span,
-        p50_ms=quantile(ordered, 0.50),
-        p99_ms=quantile(ordered, 0.99),
-    )
+    latencies: list[list[float]] = [[] for _ in range(parts)]
+    for at, ms in zip(measured.done_at, measured.latencies_ms, strict=True):
+        latencies[min(int(at / span), parts - 1)].append(ms)
+    for number, part in enumerate(latencies, 1):
+        part.sort()
+        yield Part(
+            at_s=number * span,
+            rate=len(part) / span,
+            p50_ms=quantile(part, 0.50),
+            p99_ms=quantile(part, 0.99),
+        )
 
 
 def say(what: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -35,9 +36,10 @@ class Measured:
     """What the initiators saw while they were watched."""
 
     seconds: float = 0.0
-    latencies_ms: list[float] = field(default_factory=list)
+    # Arrays, since an hour's load has tens of millions.
+    latencies_ms: "array[float]" = field(default_factory=lambda: array("d"))
     # When each of those was done, in seconds since the watched time began.
-    done_at: list[float] = field(default_factory=list)
+    done_at: "array[float]" = field(default_factory=lambda: array("d"))
     # Transactions in all, those before and after the watched time included.
     transactions: int = 0
 
