@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
 import structlog
 
 from trypact_coordinator.core.errors import CoordinatorError
@@ -158,21 +156,8 @@ def _signals(stop: asyncio.Future[Any]) -> Any:
             loop.remove_signal_handler(name)
 
 
-def _use_classic_poller() -> None:
-    """Decline gRPC's event engine, unless the environment says which experiments to run.
-
-    It hands every message to a thread of a pool, which takes a third of the time of one that
-    travels alone (docs/decisions/0009). What a version does not know, it complains about.
-    """
-    major, minor = map(int, grpc.__version__.split(".")[:2])
-    if (1, 80) <= (major, minor) <= (1, 85):
-        declined = "-event_engine_client,-event_engine_listener"
-        os.environ.setdefault("GRPC_EXPERIMENTS", declined)
-
-
 def run(main: Coroutine[Any, Any, _ResultT]) -> _ResultT:
     """Run a coroutine in a new event loop, on uvloop where it is installed."""
-    _use_classic_poller()
     try:
         import uvloop
     except ImportError:

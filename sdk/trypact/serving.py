@@ -13,7 +13,6 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from trypact._drive import CallFailed, Drive, Reply
-from trypact._poller import use_classic_poller
 from trypact._workers import Workers
 from trypact.call import Answer, Arrived, FencedCall, Ok, Refused
 from trypact.errors import (
@@ -192,7 +191,6 @@ def run(
     serving: Serving, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT; exits with one sentence if that cannot be."""
-    use_classic_poller()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(_until_signalled(serving))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from trypact._poller import use_classic_poller
+from trypact_coordinator.cli.poller import use_classic_poller
 
 from tests.bench.client import Order, Seen
 from tests.bench.findings import Load
@@ -124,7 +124,7 @@ def started(module: str, *arguments: str) -> tuple[ServerProcess, str]:
 def environment() -> dict[str, str]:
     """Return what makes gRPC quickest: the classic poller, told before a process imports it."""
     told: dict[str, str] = {}
-    use_classic_poller(environment=told)
+    use_classic_poller(told)
     return told
 
 

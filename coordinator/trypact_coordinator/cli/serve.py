@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trypact_coordinator.cli.failures import of_reason
+from trypact_coordinator.cli.poller import use_classic_poller
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.settings import (
     DEV_HTTP_LISTEN,
@@ -91,6 +92,7 @@ def dev(config: Path | None, **flags: object) -> None:
 
 
 def _run(settings: Settings, ready: Callable[["Running"], None]) -> None:
+    use_classic_poller()
     from trypact_coordinator.bootstrap import configure_logging, run
     from trypact_coordinator.bootstrap import serve as serve_until_stopped
 

@@ -83,7 +83,7 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
 # poller's with the number of the error at its end.
 _CONNECTING = re.compile(
     r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
-    r"(?:Failed to connect to remote host: |connect: )?(?P<why>[^()]+?)(?: \(\d+\))?$"
+    r"(?:Failed to connect to remote host: )?(?:connect: )?(?P<why>[^()]+?)(?: \(\d+\))?$"
 )
 
 

@@ -1,15 +1,14 @@
-"""Which of gRPC's two pollers a process of ours uses.
+"""Which of gRPC's two pollers a coordinator's process uses.
 
 gRPC's event engine hands every message to a thread of its pool. The classic poller reads and writes
 on the thread that waits anyway, which takes a third off the time and the CPU of a message that
-travels alone: docs/decisions/0009-the-classic-poller.md. This is for entry points only: it decides
-for the whole process, which a library must never do by being imported.
+travels alone: docs/decisions/0009-the-classic-poller.md. gRPC looks when it is imported, so this
+must be asked for before, and must not import it.
 """
 
 import os
 from collections.abc import MutableMapping
-
-import grpc
+from importlib.metadata import version
 
 # Where the event engine is the default, and can still be declined. What a version does not know, it
 # complains about.
@@ -17,16 +16,15 @@ _FIRST, _LAST = (1, 80), (1, 85)
 
 
 def use_classic_poller(
-    version: str = grpc.__version__, environment: MutableMapping[str, str] = os.environ
+    environment: MutableMapping[str, str] = os.environ, grpc_version: str = ""
 ) -> None:
     """Decline the event engine, unless the environment says which experiments to run.
 
     Args:
-        version: gRPC's.
-        environment: where gRPC looks when the first channel or server of the process is made;
-            after that it changes nothing.
+        environment: of a process that has not imported gRPC yet.
+        grpc_version: the installed one if not given.
     """
-    major, minor = version.split(".")[:2]
+    major, minor = (grpc_version or version("grpcio")).split(".")[:2]
     if _FIRST <= (int(major), int(minor)) <= _LAST:
         experiments = "-event_engine_client,-event_engine_listener"
         environment.setdefault("GRPC_EXPERIMENTS", experiments)
