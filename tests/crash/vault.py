@@ -81,7 +81,6 @@ class Vault:
 
     def move(self, call: trypact.Call[Move], connection: Connection, **change: int) -> None:
         """Change the account, write the effect down, and die if that is asked for."""
-        self._then.dies = False
         if change:
             columns = {name: account.c[name] + amount for name, amount in change.items()}
             enough = account.c.free + change.get("free", 0) >= 0
@@ -93,7 +92,9 @@ class Vault:
         )
         if call.request.die == operation:
             self._die_once()
-        self._then.dies = call.request.die == f"after {operation}"
+        if call.request.die == f"after {operation}":
+            # Others of its batch may come before the commit.
+            self._then.dies = True
 
     def _checked_in(self, *_: object) -> None:
         # The connection goes back to the pool when the local transaction is over.
