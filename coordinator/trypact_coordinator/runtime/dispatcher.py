@@ -5,6 +5,7 @@ after a decision, so that a participant that hangs delays nobody else, and a flo
 never keeps decided work from finishing.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,6 +34,9 @@ class Routes(Protocol):
 
 _TRY = Operation.TRY
 _CLOSED = BreakerState.CLOSED
+
+# How often the wait of a Try doubles that a breaker spares its participant again and again.
+_SPARED_DOUBLINGS_MAX = 3
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
@@ -151,7 +155,7 @@ class Dispatcher:
                 return
             if lane.breaker.state is not _CLOSED and (wait_us := lane.breaker.retry_in_us(now)):
                 why = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(lane, call, take, why, wait_us // MILLISECOND + 1)
+                self._decline(lane, call, take, why, _spared_ms(call, wait_us))
                 return
             left_ms = left_us // MILLISECOND or 1
             if left_ms < call.timeout_ms:
@@ -181,3 +185,15 @@ class Dispatcher:
         lane.attempts[call.operation, None] += 1
         declined = Answered(call.branch.id, call.operation, call.attempt, Retry(after_ms, why))
         self._defer(partial(take, call.xid, declined))
+
+
+def _spared_ms(call: Call, wait_us: int) -> int:
+    """Return how long a Try waits that a breaker has spared its participant.
+
+    At least until the breaker lets one through; longer with each attempt, because thousands may be
+    waiting for a participant that is silent, and each time one is spared is a record. The jitter
+    is a hash, as everywhere.
+    """
+    least_ms = (wait_us // MILLISECOND + 1) << min(call.attempt - 1, _SPARED_DOUBLINGS_MAX)
+    draw = zlib.crc32(f"{call.xid}/{call.branch.id}/spared/{call.attempt}".encode())
+    return least_ms + (least_ms * draw >> 32)

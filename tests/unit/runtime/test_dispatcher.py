@@ -45,10 +45,14 @@ class Bench:
         )
 
     def dispatch(
-        self, operation: Operation, branch_id: str = "b", action: str = "inventory.reserve"
+        self,
+        operation: Operation,
+        branch_id: str = "b",
+        action: str = "inventory.reserve",
+        attempt: int = 1,
     ) -> None:
         self.dispatcher.dispatch(
-            [call(operation, branch_id, action=action)],
+            [replace(call(operation, branch_id, action=action), attempt=attempt)],
             lambda _xid, answered: self.answers.append(answered),
         )
 
@@ -159,6 +163,23 @@ def test_an_open_breaker_fails_tries_fast_and_probes_with_the_others() -> None:
     assert bench.sent_ids()[-1] == "probe"
     bench.transport.answer(Ok())
     assert bench.dispatcher.view("inventory").breaker is BreakerState.CLOSED
+
+
+def test_a_spared_try_waits_longer_each_time_and_not_together_with_the_others() -> None:
+    bench = Bench()
+    for _ in range(SETTINGS.breaker_failures):
+        bench.dispatch(Operation.TRY)
+        bench.transport.answer(Unknown("UNAVAILABLE"))
+    bench.answers.clear()
+    for attempt in (1, 2, 3, 4, 5):
+        bench.dispatch(Operation.TRY, "spared", attempt=attempt)
+    bench.dispatch(Operation.TRY, "another")
+    bench.run_deferred()
+    waits = [a.answer.after_ms for a in bench.answers if isinstance(a.answer, Retry)]
+    open_ms = SETTINGS.breaker_open_ms
+    for wait_ms, times in zip(waits, (1, 2, 4, 8, 8, 1), strict=True):
+        assert open_ms * times < wait_ms <= 2 * (open_ms + 1) * times
+    assert waits[5] != waits[0]
 
 
 def test_a_participant_nobody_registered_is_asked_again_later() -> None:
