@@ -10,6 +10,7 @@ OF_BARE_MIN = 0.8
 P50_OF_BARE_MAX = 1.5
 P99_GROWTH_MAX = 4.0
 FINAL_SECONDS_MAX = 2.0
+OF_PEAK_MIN = 0.9
 IDLE_MIB_MAX = 120.0
 IN_FLIGHT_MIB_MAX = 300.0
 SOAK_GROWTH_MAX = 1.1
@@ -85,6 +86,15 @@ def _tail(findings: Findings) -> Iterator[Budget]:
         yield at_most(what, many.p99_ms / few.p99_ms, P99_GROWTH_MAX, "{:.1f} x")
 
 
+def _overload(findings: Findings) -> Iterator[Budget]:
+    for one in findings.overloads:
+        if one.of_peak:
+            what = "throughput when twice the peak arrives, of the peak"
+            yield at_least(what, one.of_peak, OF_PEAK_MIN, "{:.0%}")
+            what = "p99 of what is let in then, of that at 8 clients"
+            yield at_most(what, one.of_calm_p99, P99_GROWTH_MAX, "{:.1f} x")
+
+
 def _recovery(findings: Findings) -> Iterator[Budget]:
     for one in findings.recoveries:
         where = f"{one.journal}, {one.in_flight:,} in flight"
@@ -126,6 +136,7 @@ _ALL: tuple[Callable[[Findings], Iterator[Budget]], ...] = (
     _throughput,
     _latency,
     _tail,
+    _overload,
     _recovery,
     _memory,
     _soak,

@@ -61,6 +61,20 @@ class Soak(msgspec.Struct, frozen=True):
     moments: list[Moment]
 
 
+class Overload(msgspec.Struct, frozen=True):
+    """A load, and what came of it, of those that lead beyond what is possible."""
+
+    journal: str
+    load: str
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    refused_a_second: float
+    # Throughput over the peak, and p99 over that of a calm load; 0 before both are known.
+    of_peak: float
+    of_calm_p99: float
+
+
 class Table(msgspec.Struct, frozen=True):
     """What a case of its own kind found, ready to be printed."""
 
@@ -80,6 +94,7 @@ class Findings(msgspec.Struct):
     loads: list[Load] = []
     recoveries: list[Recovery] = []
     soaks: list[Soak] = []
+    overloads: list[Overload] = []
     tables: list[Table] = []
     # What could not be measured, and why.
     failed: list[str] = []

@@ -66,6 +66,8 @@ def tables(findings: Findings) -> Iterator[Table]:
     for case in dict.fromkeys(load.case for load in findings.loads):
         loads = [load for load in findings.loads if load.case == case]
         yield Table(f"Load: {case}", ABOUT.get(case, ""), COLUMNS, [_load(load) for load in loads])
+    if findings.overloads:
+        yield _overloads(findings)
     if findings.recoveries:
         yield _recoveries(findings)
     for soak in findings.soaks:
@@ -133,6 +135,29 @@ def _against_bare(findings: Findings) -> list[list[str]]:
             row.append(f"{ours.rate / limit.rate:.0%}" if limit else "-")
         rows.append(row)
     return rows
+
+
+def _overloads(findings: Findings) -> Table:
+    return Table(
+        "Overload",
+        "Closed loops of a lean initiator find the peak; then twice as many transactions arrive a "
+        "second, by a schedule that waits for nobody. Latency is of what was let in, from the "
+        "moment it was due.",
+        ["journal", "load", "tx/s", "p50 ms", "p99 ms", "refused/s", "of peak", "of calm p99"],
+        [
+            [
+                one.journal,
+                one.load,
+                f"{one.rate:,.0f}",
+                f"{one.p50_ms:.1f}",
+                f"{one.p99_ms:.1f}",
+                f"{one.refused_a_second:,.0f}",
+                f"{one.of_peak:.0%}" if one.of_peak else "-",
+                f"{one.of_calm_p99:.1f} x" if one.of_peak else "-",
+            ]
+            for one in findings.overloads
+        ],
+    )
 
 
 def _recoveries(findings: Findings) -> Table:
