@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from trypact.call import Ok
 from trypact.errors import FenceUnavailable, ParticipantError
-from trypact.fence import SqlAlchemyFence, fence_table, sqlite, sqlite_engine
+from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
 from trypact.kinds import Kind
 
 from tests.conformance.fence.conftest import Gate, Shop, neighbour
@@ -149,44 +149,6 @@ def test_a_sqlite_engine_is_durable_and_checks_foreign_keys(tmp_path: Path) -> N
     engine.dispose()
 
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-
-
-def test_threads_of_one_engine_take_turns(tmp_path: Path, gate: Gate) -> None:
-    shop = Shop(sqlite_engine(tmp_path / "shop.db"))
-    first = shop.start("try", gate.hold(shop.move_try))
-    assert gate.inside.wait(10)
-    others = [shop.start("try", xid=xid) for xid in "abc"]
-    gate.open()
-
-    assert all(isinstance(each.result(10), Ok) for each in (first, *others))
-    assert shop.stock == (2, 8, 0)
-    shop.close()
-
-
-def test_a_turn_that_never_comes_is_an_unknown_outcome(
-    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = Shop(sqlite_engine(tmp_path / "shop.db"))
-    first = shop.start("try", gate.hold(shop.move_try))
-    assert gate.inside.wait(10)
-
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
-    with pytest.raises(FenceUnavailable, match="locked by another thread"):
-        shop.run("try", xid="y")
-    gate.open()
-    assert isinstance(first.result(10), Ok)
-    shop.close()
-
-
-def test_a_connection_that_is_lost_in_the_middle_ends_its_turn(tmp_path: Path) -> None:
-    shop = Shop(sqlite_engine(tmp_path / "shop.db"))
-    with shop.engine.connect() as connection:
-        connection.execute(text("UPDATE stock SET sold = 1"))
-        connection.invalidate()
-
-        assert isinstance(shop.run("try"), Ok)
-    assert shop.stock == (8, 2, 0)
-    shop.close()
 
 
 def test_a_fence_makes_commits_of_a_careless_engine_durable(tmp_path: Path) -> None:
