@@ -5,6 +5,7 @@ its session is ended on the server first: only then is its last commit decided a
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -43,6 +44,10 @@ SET default_transaction_isolation = 'read committed'; SET bytea_output = 'hex';
 # A class of SQLSTATE -> the record is at fault: bad data, a constraint, a limit of the program.
 _AT_FAULT = ("22", "23", "54")
 
+# libpq tells these apart in words only.
+_NO_DATABASE = re.compile(r'database "(.+)" does not exist')
+_REFUSED = re.compile(r'server at "([^"]+)"(?: \([^)]*\))?, port (\d+) failed: Connection refused')
+
 log = structlog.get_logger(__name__)
 
 Row = tuple[Any, ...]
@@ -60,7 +65,7 @@ async def connect(url: str, application_name: str) -> AsyncConnection[Row]:
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError, OSError) as error:
         raise JournalUnavailable(
-            f"the journal {without_password(url)} cannot be reached: {_sentence(error)}"
+            f"the journal {without_password(url)} cannot be reached: {_why_not(error)}"
         ) from error
     connection.prepare_threshold = 1
     try:
@@ -69,6 +74,17 @@ async def connect(url: str, application_name: str) -> AsyncConnection[Row]:
         await connection.close()
         raise
     return connection
+
+
+def _why_not(error: Exception) -> str:
+    """Say why there is no connection, and what to do where that is plain."""
+    said = str(error)
+    if missing := _NO_DATABASE.search(said):
+        name = missing[1]
+        return f'database "{name}" does not exist. Create it: an empty one is enough.'
+    if refused := _REFUSED.search(said):
+        return f"nothing listens on {refused[1]}:{refused[2]}. Is PostgreSQL running there?"
+    return _sentence(error)
 
 
 async def run(

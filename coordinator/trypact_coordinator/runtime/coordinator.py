@@ -56,7 +56,7 @@ from trypact_coordinator.core.transaction import (
     Spec,
     Transaction,
 )
-from trypact_coordinator.ports import Backlog, Ids, Journal, Page, Query, Term, Transport
+from trypact_coordinator.ports import Backlog, Ids, Instance, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
 from trypact_coordinator.runtime.door import Door
@@ -392,19 +392,19 @@ class Coordinator:
         return self._dispatcher.view(participant)
 
     async def ping(self, participant: str, timeout_ms: int = 2_000) -> list[PingView]:
-        """Ask every instance of a participant for its health. Raises UnknownParticipant."""
+        """Ask all instances of a participant for their health. Raises UnknownParticipant."""
         for view in self.registry.overview():
             if view.name == participant:
                 break
         else:
             raise UnknownParticipant(f"no participant {participant!r} is registered")
-        pings = []
-        for instance in view.instances:
-            sent_at = self.clock.now()
-            status = await self._transport.ping(instance.endpoint, timeout_ms)
-            took_us = self.clock.now() - sent_at
-            pings.append(PingView(instance.instance, instance.endpoint, status, took_us))
-        return pings
+        return await asyncio.gather(*(self._ping(one, timeout_ms) for one in view.instances))
+
+    async def _ping(self, instance: Instance, timeout_ms: int) -> PingView:
+        sent_at = self.clock.elapsed()
+        status = await self._transport.ping(instance.endpoint, timeout_ms)
+        took_us = round((self.clock.elapsed() - sent_at) * 1e6)
+        return PingView(instance.instance, instance.endpoint, status, took_us)
 
     # ------------------------------------------------------------ the door
 

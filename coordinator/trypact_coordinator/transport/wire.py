@@ -85,11 +85,14 @@ _CONNECTING = re.compile(
     r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?(?:ipv[46]:)?(?P<where>\S+): "
     r"(?:Failed to connect to remote host: )?(?:connect: )?(?P<why>[^()]+?)(?: \(\d+\))?$"
 )
+# What it says of a process that the system takes connections for and that never speaks.
+_SILENT = "connection attempt timed out before receiving SETTINGS frame"
 
 
 def failed(code: grpc.StatusCode, details: str | None) -> Unknown:
     """Say with what status a call ended."""
     said = _CONNECTING.sub(r"\g<where>: \g<why>", details or "no details")
+    said = said.replace(_SILENT, "takes connections, but does not answer: is it hung?")
     return Unknown(shorten(f"{code.name}: {said}", limits.REASON_BYTES_MAX))
 
 

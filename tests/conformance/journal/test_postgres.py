@@ -260,7 +260,7 @@ async def test_a_server_that_is_not_there_is_named_without_the_password(
 ) -> None:
     message = await refusal("postgresql://ann:secret@127.0.0.1:1/journal", JournalUnavailable)
     assert "postgresql://ann@127.0.0.1:1/journal cannot be reached" in message
-    assert "refused" in message
+    assert "nothing listens on 127.0.0.1:1. Is PostgreSQL running there?" in message
     assert "secret" not in message
 
 
@@ -276,7 +276,7 @@ async def test_a_wrong_password_says_so(postgres_server: PostgresServer) -> None
 
 async def test_an_unknown_database_says_so(postgres_server: PostgresServer) -> None:
     message = await refusal(postgres_server.url("nothing"), JournalUnavailable)
-    assert 'database "nothing" does not exist' in message
+    assert 'database "nothing" does not exist. Create it' in message
 
 
 async def test_a_database_of_something_else_is_refused_and_kept(
