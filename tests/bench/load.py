@@ -54,12 +54,14 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-def register(coordinator: str, endpoint: str) -> None:
-    """Make the no-op participants known to a coordinator that has just started."""
+def register(
+    coordinator: str, endpoint: str, participants: Sequence[str] = PARTICIPANTS
+) -> None:
+    """Make participants known to a coordinator that has just started."""
     kinds = [transaction_pb2.BRANCH_KIND_TCC, transaction_pb2.BRANCH_KIND_SAGA]
     with grpc.insecure_channel(coordinator) as channel:
         registry = RegistryServiceStub(channel)
-        for name in PARTICIPANTS:
+        for name in participants:
             request = registry_pb2.RegisterRequest(
                 participant=name,
                 instance="noop",
