@@ -151,7 +151,7 @@ class PostgresJournal(SqlReads):
             self._unflushed.clear()
             self._session.batch = batch
         if applied == len(rows):
-            verdicts.update({row.xid: Verdict.APPLIED for row in rows})
+            verdicts.update(dict.fromkeys([row.xid for row in rows], Verdict.APPLIED))
         else:
             verdicts.update(await self._own_writes(rows))
         return at
