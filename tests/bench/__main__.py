@@ -24,7 +24,7 @@ from tests.bench.recovery import recovery
 from tests.bench.rig import Rig
 from tests.bench.shop import shop
 from tests.bench.soak import soak
-from tests.bench.tabled import local
+from tests.bench.tabled import local, neighbour, overload
 from tests.tidy.repository import ROOT
 
 CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
@@ -35,6 +35,8 @@ CASES: dict[str, Callable[[Plan], Iterator[Step]]] = {
     "saga": cases.saga,
     "shop": shop,
     "local": local,
+    "overload": overload,
+    "neighbour": neighbour,
     "recovery": recovery,
     "soak": soak,
 }

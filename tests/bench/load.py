@@ -54,9 +54,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-def register(
-    coordinator: str, endpoint: str, participants: Sequence[str] = PARTICIPANTS
-) -> None:
+def register(coordinator: str, endpoint: str, participants: Sequence[str] = PARTICIPANTS) -> None:
     """Make participants known to a coordinator that has just started."""
     kinds = [transaction_pb2.BRANCH_KIND_TCC, transaction_pb2.BRANCH_KIND_SAGA]
     with grpc.insecure_channel(coordinator) as channel:

@@ -14,7 +14,7 @@ from tests.bench.recovery import recovery, shares
 from tests.bench.rig import Rig
 from tests.bench.shop import shop
 from tests.bench.soak import soak
-from tests.bench.tabled import local
+from tests.bench.tabled import local, overload
 
 TINY = Plan(
     clients=(4,),
@@ -114,6 +114,14 @@ def test_every_way_of_a_local_transaction_is_a_row(rig: Rig, found: Findings) ->
     (table,) = found.tables
     assert {row[0] for row in table.rows} == {"sqlite", "postgresql"}
     assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_what_arrives_beyond_the_peak_is_told_as_a_share_of_it(rig: Rig, found: Findings) -> None:
+    for step in overload(TINY):
+        step.run(rig, found)
+
+    assert [one.rate > 0 for one in found.overloads] == [True] * 4
+    assert found.overloads[-1].of_peak > 0
 
 
 def test_many_in_flight_are_shared_out_among_initiators() -> None:
