@@ -299,7 +299,7 @@ class OpenTransaction:
         """Ask what begins the transaction where it is not begun yet."""
         self._in_doubt += 1
         try:
-            reply = yield from self._exchange.ask(rpc, request)
+            reply = yield from self._exchange.ask_and_wait(rpc, request, self.xid)
         except (errors.RequestRefused, errors.Overloaded):
             self._in_doubt -= 1
             raise

@@ -178,6 +178,24 @@ class Exchange:
         took = f"after {round(self.clock() - asked_at, 1):g} s"
         raise (yield from self._too_late(xid, took, error, reply.earlier)) from error
 
+    def ask_and_wait(
+        self, rpc: Rpc[ResponseT], request: Message, xid: str
+    ) -> Conversation[ResponseT]:
+        """Send a request whose answer waits for participants.
+
+        Raises what `ask` raises, and OutcomeUnknown where the patience ended while it waited: then
+        the coordinator is there, and how the transaction stands says whom it waits for.
+        """
+        asked_at = self.clock()
+        reply = yield from self._send(rpc, request, None)
+        if not isinstance(reply, Failure):
+            return reply
+        error = self.error(reply)
+        if reply.status != "DEADLINE_EXCEEDED":
+            raise error
+        took = f"after {round(self.clock() - asked_at, 1):g} s"
+        raise (yield from self._too_late(xid, took, error, reply.earlier)) from error
+
     def _too_late(
         self, xid: str, took: str, error: errors.TrypactError, earlier: Failure | None
     ) -> Conversation[errors.OutcomeUnknown]:

@@ -337,8 +337,9 @@ class Transaction(OpenTransaction):
             id: unique in its transaction; the verb if not given.
             after: for a saga step: the steps it is compensated before.
 
-        Raises BranchRefused, which rolls the transaction back when it leaves the block, and
-        TransactionCancelled when something else cancelled it meanwhile.
+        Raises BranchRefused, which rolls the transaction back when it leaves the block,
+        TransactionCancelled when something else cancelled it meanwhile, and OutcomeUnknown when
+        the client's patience ends before the participant has answered.
         """
         conversation = self._try(action, payload, kind, id, after, returns)
         return await self._drive(conversation)

@@ -65,6 +65,18 @@ def test_an_undecided_transaction_says_which_branch_it_waits_for() -> None:
     assert script.sent[1].request == initiator_pb2.GetRequest(xid="order-3")
 
 
+def test_a_try_that_takes_longer_than_the_patience_blames_the_branch_that_is_waited_for() -> None:
+    script = Script([LATE, UNDECIDED], latency=30.0)
+    exchange = script.exchange(30.0)
+    with pytest.raises(errors.OutcomeUnknown) as caught:
+        script.drive(exchange.ask_and_wait(_exchange.TRY, REQUEST, "order-3"))
+    assert "branch money (balance.freeze) has no answer yet" in str(caught.value)
+
+    script = Script([Failure("UNAVAILABLE", "connection refused")], latency=30.0)
+    with pytest.raises(errors.CoordinatorUnavailable, match="connection refused"):
+        script.drive(script.exchange(20.0).ask_and_wait(_exchange.TRY, REQUEST, "order-3"))
+
+
 def test_a_decided_transaction_says_what_keeps_it_from_its_end() -> None:
     decided = got(
         transaction_pb2.TRANSACTION_STATE_CONFIRMING,
