@@ -72,9 +72,11 @@ class Desk:
         """Ask for one operation of a branch, as the coordinator does."""
         return self.participant.answer(self._arrived(operation, verb, request, xid, kind, decision))
 
-    def ask_together(self, operation: str, verb: str, requests: dict[str, Any]) -> dict[str, Any]:
+    def ask_together(
+        self, operation: str, verb: str, requests: dict[str, Any], kind: Kind = Kind.TCC
+    ) -> dict[str, Any]:
         """Ask for one operation of many branches in one batch; requests and answers by xid."""
-        arrived = [self._arrived(operation, verb, requests[xid], xid) for xid in requests]
+        arrived = [self._arrived(operation, verb, requests[xid], xid, kind) for xid in requests]
         return dict(zip(requests, self.participant.answer_many(arrived), strict=True))
 
     def _arrived(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from trypact import Kind
 from trypact.call import Ok, Refused
 from trypact.fence.contract import ALONE
 
@@ -59,6 +60,28 @@ def test_one_that_somebody_changed_by_hand_makes_the_others_run_alone(desk_of: D
     assert desk.ask_together("cancel", "reserve", orders) == {"a": ALONE, "b": ALONE}
     assert desk.ask("cancel", "reserve", orders["a"], "a") == Ok()
     assert "sku 2 in warehouse 1" in desk.refused("cancel", "reserve", orders["b"], "b")
+
+
+def test_points_of_several_orders_add_up_and_no_order_earns_twice(desk_of: DeskOf) -> None:
+    desk = desk_of(desks.MEMBER)
+
+    def deliver(*orders: tuple[str, int, int]) -> list[Any]:
+        requests = {
+            xid: {"order_id": order_id, "user_id": user_id, "points": 5, "growth": 3}
+            for xid, order_id, user_id in orders
+        }
+        return list(desk.ask_together("deliver", "add_points", requests, Kind.MESSAGE).values())
+
+    first = deliver(("a", 1, 7), ("b", 2, 7), ("c", 2, 7), ("d", 3, 8))
+    second = deliver(("e", 4, 7), ("f", 5, 9))
+
+    refused = Refused("already_earned: order 2 has earned its points")
+    assert first == [Ok(), Ok(), refused, Ok()]
+    assert second == [Ok(), Ok()]
+    earned = {
+        row["user_id"]: (row["points"], row["growth"]) for row in desk.rows("member")["member"]
+    }
+    assert earned == {7: (15, 9), 8: (5, 3), 9: (5, 3)}
 
 
 @dataclass(frozen=True)
