@@ -17,9 +17,8 @@ import zlib
 
 # A stream whose next message had come already, each time for so long, is not read fast enough.
 UNREAD_MAX = 0.1
-# The same while crowded, when short turns of the loop make it look so now and then; and for how
-# long the quota shrinks then.
-UNREAD_MAX_CROWDED = 0.25
+# The same while crowded, when the queue is to stay short; for so long the quota shrinks then.
+UNREAD_MAX_CROWDED = 0.04
 UNREAD_COUNTS = 0.02
 # Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
 DELAY = 0.005
