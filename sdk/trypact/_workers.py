@@ -33,6 +33,8 @@ class Work(Protocol):
     workers: int
     batches: int
     batch_calls_max: int
+    # Whether the calls behind a slow batch can do anything but wait for it.
+    batches_overtake: bool
 
     def may_be_batched(self, arrived: Arrived, /) -> bool:
         """Whether a call may share a local transaction with others."""
@@ -117,7 +119,8 @@ class Workers:
         self._after_batch = True
         size = min(len(self._company), self._work.batch_calls_max)
         batch = _Batch([self._company.popleft() for _ in range(size)])
-        batch.patience = self._loop.call_later(BATCH_PATIENCE_S, self._wait_no_more, batch)
+        if self._work.batches_overtake:
+            batch.patience = self._loop.call_later(BATCH_PATIENCE_S, self._wait_no_more, batch)
         self._running += 1
         self._batches += 1
         self._threads.submit(self._run_batch, batch)

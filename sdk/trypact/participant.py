@@ -118,6 +118,8 @@ class Participant:
         self.batches = batches
         self.batch_calls_max = batch_calls_max
         self._batching = batch_calls_max > 1 and isinstance(fence, BatchFence)
+        # Where only one transaction can write, who overtook a slow one would wait all the same.
+        self.batches_overtake = isinstance(fence, BatchFence) and not fence.one_writer
         self._served: dict[tuple[str, Kind], Served] = {}
 
     # ------------------------------------------------------------ decorators

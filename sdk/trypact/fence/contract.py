@@ -64,6 +64,9 @@ class Fence(Protocol):
 class BatchFence(Fence, Protocol):
     """A fence that can answer many calls in one local transaction."""
 
+    # Whether its database lets one transaction write at a time: then no batch overtakes another.
+    one_writer: bool
+
     def run_many(self, asked: Sequence[Asked], /) -> Sequence[Verdict]:
         """Answer each call as `run` would, in one local transaction for all of them.
 

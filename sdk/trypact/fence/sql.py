@@ -66,7 +66,7 @@ class SqlAlchemyFence:
         if engine.dialect.is_async:
             raise ValueError("the fence takes a synchronous engine, from `create_engine`")
         self._engine = engine
-        self._is_sqlite = dialect == "sqlite"
+        self.one_writer = dialect == "sqlite"
         self._now = now
         # Never set: what is waited for is the time-out, out of step with the other transaction.
         self._pause = threading.Event()
@@ -149,7 +149,7 @@ class SqlAlchemyFence:
         connection = self._engine.connect()
         try:
             connection.begin()
-            if self._is_sqlite:
+            if self.one_writer:
                 begin_immediate(connection)
         except BaseException:
             connection.close()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import trypact
+from sqlalchemy import create_engine
 from trypact import errors
 from trypact.call import Arrived, FencedCall, Ok, Pending, Refused
 from trypact.fence import SqlAlchemyFence, sqlite_engine
@@ -263,6 +264,13 @@ def test_a_set_based_handler_of_the_wrong_shape_is_refused(fence: SqlAlchemyFenc
         participant.message("tell")(trypact.many(lambda calls: None))
     with pytest.raises(TypeError, match="a builtin_function_or_method cannot be marked"):
         trypact.many(max)
+
+
+def test_nobody_overtakes_a_batch_on_sqlite(fence: SqlAlchemyFence) -> None:
+    other = SqlAlchemyFence(create_engine("postgresql+psycopg://nowhere.invalid/shop"))
+
+    assert not trypact.Participant("shop", fence=fence).batches_overtake
+    assert trypact.Participant("shop", fence=other).batches_overtake
 
 
 @pytest.mark.parametrize("number", ["workers", "batches", "batch_calls_max"])

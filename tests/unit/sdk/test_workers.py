@@ -24,6 +24,7 @@ class Work:
         self.workers = 3
         self.batches = 1
         self.batch_calls_max = 4
+        self.batches_overtake = True
         self.ran: list[list[str]] = []
         # Calls named `hold...` are inside, and wait.
         self.inside = threading.Event()
@@ -124,6 +125,21 @@ async def test_a_slow_batch_is_not_waited_for(
     assert not slow.done()
     work.release.set()
     assert await slow == Ok(b"in a batch")
+
+
+async def test_where_one_writes_at_a_time_no_batch_overtakes_another(
+    work: Work, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_workers, "BATCH_PATIENCE_S", 0.0)
+    work.batches_overtake = False
+    slow = ask("hold")
+    await asyncio.to_thread(work.inside.wait, 10)
+    behind = ask("a")
+    await ask("single")
+
+    assert not behind.done()
+    work.release.set()
+    assert [await slow, await behind] == [Ok(b"in a batch")] * 2
 
 
 async def test_with_one_worker_batches_and_singles_take_turns(work: Work, ask: Ask) -> None:
