@@ -174,7 +174,7 @@ class TransactionFrozen(CallerError):
 
 
 class Overloaded(CoordinatorError):
-    """Too many transactions are in flight. Ask again after the hinted delay."""
+    """More comes than can be done; nothing was begun. Ask again after the hinted delay."""
 
     status = "RESOURCE_EXHAUSTED"
     reason = "OVERLOADED"
