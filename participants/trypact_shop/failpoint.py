@@ -24,6 +24,8 @@ _ALLOWED = f"ACTION:OPERATION[:committed], where OPERATION is one of {', '.join(
 class Failpoint:
     """A fence that lets this process die at one operation of one action.
 
+    It answers one call at a time, so that it is known which one the process died at.
+
     Args:
         fence: the fence that does the work.
         armed: where to die, as in the environment variable.
