@@ -65,6 +65,7 @@ from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.group_commit import GroupCommit
 from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.registry import Registry
+from trypact_coordinator.runtime.returning import Returning
 from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.runtime.slot import Until, Watcher
 from trypact_coordinator.runtime.sweeper import Sweeper
@@ -144,6 +145,8 @@ class Coordinator:
             self._on_fatal,
         )
         self._sweeper = Sweeper(journal, self._driver, clock, settings, self._on_fatal)
+        self._returning = Returning(self.find, self.act)
+        self.registry.came_back = self._returning.came_back
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
         self.term: Term | None = None
@@ -181,6 +184,7 @@ class Coordinator:
                 async with asyncio.timeout(grace_ms / 1000):
                     await self._driver.drained()
         self._driver.abandon(ShuttingDown())
+        await self._returning.close()
         await self.door.recall.close()
         await self._transport.close()
         await self.writer.close()

@@ -4,7 +4,7 @@ The rows are durable, so that a decided transaction can reach its participants a
 the coordinator; heartbeats are not: a restart gives every instance a fresh term of grace.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -88,6 +88,8 @@ class Registry:
         self._lapse_us = lapse_after_ms * MILLISECOND
         self.renew_every_ms = renew_every_ms
         self._participants: dict[str, _Participant] = {}
+        # Told of a participant with an instance that was not there a moment ago.
+        self.came_back: Callable[[str], None] | None = None
         # Action -> who serves it, and the kinds that it serves.
         self._served: dict[str, tuple[_Participant, tuple[Kind, ...]]] = {}
 
@@ -111,9 +113,15 @@ class Registry:
             and len(known.instances) >= limits.INSTANCES_MAX
         ):
             await self._make_room(known)
+        before = self._row(instance.participant, instance.instance)
         instance = replace(instance, renewed_at=self._clock.now(), draining=False)
         await self._journal.save_instance(instance)
+        was_there = before and self._participants[instance.participant].is_live(
+            before, self._clock.now()
+        )
         self._put(instance)
+        if not was_there and self.came_back is not None:
+            self.came_back(instance.participant)
 
     async def renew(self, participant: str, instance: str) -> bool:
         """Note a heartbeat; False when the instance must register (again)."""
