@@ -373,7 +373,7 @@ class Model:
         """Whether it ends, final and with nothing left to do, once faults stop."""
         world = world._replace(faults=0)
         for _ in range(200):
-            # A lazy record leaves as soon as the writer is idle, so memory is as good here.
+            # A lazy record leaves by itself in a moment, so memory is as good here.
             done = world.tx or world.durable
             if done.settled and all(b.state in SETTLED for b in done.branches):
                 return True

@@ -16,7 +16,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     transaction: Transaction
     # Somebody waits until it is durable. Otherwise it is lazy: it leaves with the next batch, or
-    # alone when the writer is idle.
+    # alone if none comes for a moment.
     forced: bool
     # Whether branches were admitted, so that what the initiator described must be written too.
     admits: bool = False

@@ -1,7 +1,8 @@
 """Group commit: all records that are ready in the same moment share one statement and one commit.
 
-One batch is on its way at a time; the next one forms meanwhile. Nothing waits for company: when
-the writer is idle, whatever is there leaves at once, forced or lazy.
+One batch is on its way at a time; the next one forms meanwhile. What somebody waits for never
+waits for company. A lazy record does, for a moment: nearly always the next transaction comes
+within it, and takes the record along for nothing; if none does, it leaves alone.
 """
 
 import asyncio
@@ -19,6 +20,9 @@ from trypact_coordinator.runtime.meters import Meters
 log = structlog.get_logger(__name__)
 
 Done = Callable[[Verdict | JournalError], None]
+
+# How long a lazy record waits for a forced one to leave with.
+LAZY_SECONDS = 0.01
 
 _RETRY_SECONDS_FIRST = 0.05
 _RETRY_SECONDS_MAX = 2.0
@@ -57,7 +61,9 @@ class GroupCommit:
         self._elapsed = elapsed
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Write, Done]] = deque()
-        # When the first of those that wait came.
+        # Ends the wait of lazy records for company.
+        self._lazy_timer: asyncio.TimerHandle | None = None
+        # When the first that somebody waits for came, of those that wait.
         self._since = 0.0
         # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
@@ -90,14 +96,25 @@ class GroupCommit:
             return
         self._write_ids += 1
         self._pending_xids.add(xid)
-        if not self._waiting:
-            self._since = self._elapsed()
         self._waiting.append((Write(record, self._write_ids), done))
         self._idle.clear()
-        self._ready.set()
+        if record.forced:
+            self._hurry()
+        elif self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(LAZY_SECONDS, self._hurry)
+
+    def _hurry(self) -> None:
+        """Write what waits as soon as the writer is free."""
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        if self._waiting and not self._ready.is_set():
+            self._since = self._elapsed()
+            self._ready.set()
 
     async def flush(self) -> None:
         """Return once everything submitted before has met its fate."""
+        self._hurry()
         await self._idle.wait()
 
     async def close(self) -> None:

@@ -65,6 +65,19 @@ async def test_a_lazy_record_leaves_by_itself_when_the_writer_is_idle(
     assert await journal.load("x") == last.transaction
 
 
+async def test_a_lazy_record_leaves_with_the_next_forced_one(
+    writer: GroupCommit, wire: Disturbed
+) -> None:
+    first = begun("x")
+    second = decided(first)
+    for record in (first, second):
+        assert await submit(writer, record) is Verdict.APPLIED
+    lazy = submit(writer, finished(second))
+    await submit(writer, begun("y"))
+    assert lazy.done()
+    assert [len(batch) for batch in wire.batches] == [1, 1, 2]
+
+
 async def test_what_is_ready_in_one_moment_shares_a_commit(
     writer: GroupCommit, wire: Disturbed
 ) -> None:

@@ -11,7 +11,7 @@ from trypact_coordinator.core.transaction import Decision, Operation, State
 from trypact_coordinator.ports import Due
 
 from tests.unit.runtime.scripted import SECOND
-from tests.unit.runtime.test_coordinator import SETTINGS, STOCK, Shop, turns_until
+from tests.unit.runtime.test_coordinator import SETTINGS, STOCK, Shop, memory_is_empty
 
 
 async def test_a_page_that_is_out_of_date_brings_nothing_back() -> None:
@@ -21,10 +21,10 @@ async def test_a_page_that_is_out_of_date_brings_nothing_back() -> None:
     await shop.answer(Ok())
     await run
     await shop.answer(Refused("cannot"))
-    await turns_until(lambda: len(shop.coordinator._driver) == 0)
+    await memory_is_empty(shop)
     stale = await shop.coordinator.get("x")
     await shop.coordinator.report("x", STOCK.id, Operation.CONFIRM, Ok())
-    await turns_until(lambda: len(shop.coordinator._driver) == 0)
+    await memory_is_empty(shop)
     pages = 0
     taken = asyncio.Event()
 
