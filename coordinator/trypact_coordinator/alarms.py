@@ -56,14 +56,17 @@ class Alarms(Generic[KeyT]):
         """Ring what is due, and wait for what is due next."""
         self._timer, self._timer_at = None, float("inf")
         now = self._loop.time()
-        for key in [key for key, at in self._due.items() if at <= now]:
-            # What rang before may have cancelled it, or set it anew.
-            at = self._due.get(key)
-            if at is not None and at <= now:
-                del self._due[key]
-                self._ring(key)
-        if self._due:
-            pause = len(self._due) * _SECONDS_FOR_EACH
-            earliest = max(min(self._due.values()), now + pause)
-            if earliest < self._timer_at:
-                self._wait_until(earliest)
+        try:
+            for key in [key for key, at in self._due.items() if at <= now]:
+                # What rang before may have cancelled it, or set it anew.
+                at = self._due.get(key)
+                if at is not None and at <= now:
+                    del self._due[key]
+                    self._ring(key)
+        finally:
+            # Also when one of them failed: the others are not to wait for it.
+            if self._due:
+                pause = len(self._due) * _SECONDS_FOR_EACH
+                earliest = max(min(self._due.values()), now + pause)
+                if earliest < self._timer_at:
+                    self._wait_until(earliest)

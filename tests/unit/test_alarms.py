@@ -104,3 +104,31 @@ def test_a_thousand_that_are_due_one_after_the_other_all_ring_and_none_early() -
 
     assert sorted(int(key) for key, _ in rings) == list(range(1000))
     assert all(0 <= at - int(key) / 1000 < 0.01 for key, at in rings)
+
+
+def test_one_that_fails_keeps_no_other_from_ringing() -> None:
+    loop = VirtualLoop(random.Random(7), lambda: None)
+    rings: list[str] = []
+    failures: list[dict[str, object]] = []
+
+    async def main() -> None:
+        over = loop.create_future()
+
+        def ring(key: str) -> None:
+            rings.append(key)
+            if len(rings) == 3:
+                over.set_result(None)
+            if key == "bug":
+                raise ValueError(key)
+
+        alarms: Alarms[str] = Alarms(ring)
+        for key in ("first", "bug", "last"):
+            alarms.set(key, 1.0)
+        await over
+
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    loop.run_until_complete(main())
+    loop.close()
+
+    assert rings == ["first", "bug", "last"]
+    assert [str(failure["exception"]) for failure in failures] == ["bug"]

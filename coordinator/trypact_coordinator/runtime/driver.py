@@ -7,6 +7,7 @@ written records and timers are callbacks that step it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -310,9 +311,16 @@ class Driver:
 
     def _step_answered(self) -> None:
         slots, self._answered_slots = self._answered_slots, {}
-        for xid, slot in slots.items():
-            if self._slots.get(xid) is slot:
-                self._drain(slot)
+        left = deque(slots.values())
+        try:
+            while left:
+                slot = left.popleft()
+                if self._slots.get(slot.xid) is slot:
+                    self._drain(slot)
+        finally:
+            # Only after a bug of ours, which is no other transaction's concern.
+            for slot in left:
+                self._loop.call_soon(self._drain, slot)
 
     # ------------------------------------------------------------ time
 
