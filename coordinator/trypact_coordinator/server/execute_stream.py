@@ -12,11 +12,12 @@ from google.rpc import code_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 
 from trypact_coordinator.alarms import Alarms
-from trypact_coordinator.core.errors import JournalError, Overloaded
+from trypact_coordinator.core.errors import CoordinatorError, Overloaded
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import BranchSpec, Spec, Transaction
 from trypact_coordinator.outbox import Outbox
 from trypact_coordinator.runtime.coordinator import Coordinator
+from trypact_coordinator.runtime.recall import Known
 from trypact_coordinator.server import wire
 from trypact_coordinator.server.errors import EXECUTE_STREAM, status_bytes
 from trypact_coordinator.server.unread import Unread
@@ -116,12 +117,12 @@ class ExecuteStream:
     def _recalled(
         self,
         refused: list[initiator_pb2.ExecuteStreamRequest.Item],
-        known: frozenset[str] | JournalError,
+        known: Known,
     ) -> None:
         """Turn requests away, unless it may be that they were begun before."""
         for item in refused:
             xid = item.request.begin.xid
-            if isinstance(known, JournalError) or xid in known or self._coordinator.has(xid):
+            if isinstance(known, CoordinatorError) or xid in known or self._coordinator.has(xid):
                 self._begin(item)
             else:
                 error = self._coordinator.turn_away(xid)

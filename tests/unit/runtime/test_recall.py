@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from trypact_coordinator.core.errors import JournalError, JournalUnavailable
+from trypact_coordinator.core.errors import JournalError, JournalUnavailable, ShuttingDown
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.runtime.recall import XIDS_IN_QUERY_MAX, Recall
 
@@ -15,7 +15,7 @@ class Knowing(MemoryJournal):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[Sequence[str]] = []
-        self.failure: JournalError | None = None
+        self.failure: Exception | None = None
 
     async def known(self, xids: Sequence[str]) -> frozenset[str]:
         self.asked.append(xids)
@@ -62,10 +62,34 @@ async def test_a_journal_that_fails_is_no_answer() -> None:
     await recall.close()
 
 
-async def test_whoever_waits_when_it_closes_is_told() -> None:
+async def test_one_who_fails_at_the_answer_costs_nobody_else_theirs() -> None:
+    recall = Recall(Knowing())
+
+    def fails(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    recall.ask(("old",), fails)
+    assert await recall.knows("old")
+    assert await recall.knows("old2")
+    await recall.close()
+
+
+async def test_a_bug_in_the_journal_is_a_journal_error_once_and_the_next_is_asked() -> None:
+    journal = Knowing()
+    recall = Recall(journal)
+    journal.failure = RuntimeError("a bug")
+    with pytest.raises(JournalError, match="a bug"):
+        await recall.knows("old")
+    journal.failure = None
+    assert await recall.knows("old")
+    await recall.close()
+
+
+async def test_whoever_waits_when_it_closes_or_asks_later_is_told() -> None:
     recall = Recall(Knowing())
     waiting = asyncio.ensure_future(recall.knows("old"))
     await asyncio.sleep(0)
     await recall.close()
-    with pytest.raises(JournalError, match="closed"):
-        await waiting
+    for asked in (waiting, recall.knows("old")):
+        with pytest.raises(ShuttingDown):
+            await asked
