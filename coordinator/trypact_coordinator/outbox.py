@@ -6,6 +6,7 @@ what gRPC takes as one message; what is left over is the next batch.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 BATCH_ITEMS_MAX = 256
@@ -24,14 +25,15 @@ class Outbox(Generic[ItemT]):
         self._waker: asyncio.Future[None] | None = None
         self._closed = False
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def put(self, item: ItemT, size_bytes: int) -> None:
         """Send an item of about that many bytes with whatever else is ready."""
         self._items.append((item, size_bytes))
         if self._waker is not None:
             self._wake(self._waker)
+
+    def drop(self, unwanted: Callable[[ItemT], bool]) -> None:
+        """Forget items that have not left yet."""
+        self._items = deque(kept for kept in self._items if not unwanted(kept[0]))
 
     def close(self) -> None:
         """End the iteration once everything before has left."""

@@ -20,6 +20,8 @@ from trypact_coordinator.runtime.meters import Meters
 log = structlog.get_logger(__name__)
 
 Done = Callable[[Verdict | JournalError], None]
+# What is to be written, who is told, and since when somebody waits for it, if anybody does.
+Submitted = tuple[Write, Done, float | None]
 
 # How long a lazy record waits for a forced one to leave with.
 LAZY_SECONDS = 0.01
@@ -60,11 +62,10 @@ class GroupCommit:
         self._waited = waited
         self._elapsed = elapsed
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Write, Done]] = deque()
+        # Each with the time since when somebody waits for it, if anybody does.
+        self._waiting: deque[Submitted] = deque()
         # Ends the wait of lazy records for company.
         self._lazy_timer: asyncio.TimerHandle | None = None
-        # When the first that somebody waits for came, of those that wait.
-        self._since = 0.0
         # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
         self._ready = asyncio.Event()
@@ -96,7 +97,8 @@ class GroupCommit:
             return
         self._write_ids += 1
         self._pending_xids.add(xid)
-        self._waiting.append((Write(record, self._write_ids), done))
+        since = self._elapsed() if record.forced else None
+        self._waiting.append((Write(record, self._write_ids), done, since))
         self._idle.clear()
         if record.forced:
             self._hurry()
@@ -108,8 +110,7 @@ class GroupCommit:
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
             self._lazy_timer = None
-        if self._waiting and not self._ready.is_set():
-            self._since = self._elapsed()
+        if self._waiting:
             self._ready.set()
 
     async def flush(self) -> None:
@@ -127,25 +128,35 @@ class GroupCommit:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while True:
-            await self._ready.wait()
-            since, batch = self._since, self._next_batch()
-            if not self._waiting:
-                self._ready.clear()
-            fates = await self._write([write for write, _ in batch])
-            for write, _ in batch:
-                self._pending_xids.discard(write.record.transaction.xid)
-            # Later, so that the batch that has formed meanwhile is on its way first.
-            self._loop.call_soon(self._tell, batch, fates, since)
-            if not self._waiting:
-                self._idle.set()
+        try:
+            while True:
+                await self._ready.wait()
+                await self._commit(self._next_batch())
+        except Exception as error:
+            # A bug of ours: nothing is written any more, and nobody waits for that in vain.
+            log.critical("the group commit failed", exc_info=error)
+            self._broken = JournalError(f"{type(error).__name__}: {error}")
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._tell(waiting, [self._broken] * len(waiting))
+            self._idle.set()
 
-    def _tell(
-        self, batch: list[tuple[Write, Done]], fates: list[Verdict | JournalError], since: float
-    ) -> None:
-        if self._waited is not None:
+    async def _commit(self, batch: list[Submitted]) -> None:
+        if not self._waiting:
+            self._ready.clear()
+        fates = await self._write([write for write, _, _ in batch])
+        for write, _, _ in batch:
+            self._pending_xids.discard(write.record.transaction.xid)
+        # Later, so that the batch that has formed meanwhile is on its way first.
+        self._loop.call_soon(self._tell, batch, fates)
+        if not self._waiting:
+            self._idle.set()
+
+    def _tell(self, batch: list[Submitted], fates: list[Verdict | JournalError]) -> None:
+        since = min([at for _, _, at in batch if at is not None], default=None)
+        if self._waited is not None and since is not None:
             self._waited(self._elapsed() - since)
-        for (write, done), fate in zip(batch, fates, strict=True):
+        for (write, done, _), fate in zip(batch, fates, strict=True):
             try:
                 done(fate)
             except Exception as error:
@@ -153,7 +164,7 @@ class GroupCommit:
                 xid = write.record.transaction.xid
                 log.critical("a record's fate was not taken", xid=xid, exc_info=error)
 
-    def _next_batch(self) -> list[tuple[Write, Done]]:
+    def _next_batch(self) -> list[Submitted]:
         waiting = self._waiting
         batch = [waiting.popleft()]
         room = self._bytes_in_batch_max - _payload_bytes(batch[0][0].record)
@@ -171,6 +182,8 @@ class GroupCommit:
             began = time.monotonic()
             try:
                 appended: Appended = await self._journal.append(batch)
+                told = len(appended.verdicts)
+                invariant(told == len(batch), f"{told} verdicts for {len(batch)} records")
             except JournalUnavailable as error:
                 if self._closing:
                     self._broken = error

@@ -4,9 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.core.events import Event
 from trypact_coordinator.core.transaction import Transaction
+
+log = structlog.get_logger(__name__)
 
 Until = Callable[[Transaction], bool]
 # Told the transaction once it is as was waited for, or why it never will be.
@@ -60,7 +64,7 @@ class Slot:
         for watcher in watchers:
             until, tell = watcher
             if until(tx):
-                tell(tx)
+                self._tell(tell, tx)
             else:
                 self.watchers.append(watcher)
 
@@ -73,7 +77,14 @@ class Slot:
             if asker is not None:
                 settle(asker, error)
         for _, tell in watchers:
-            tell(error)
+            self._tell(tell, error)
+
+    def _tell(self, tell: Watcher, result: Transaction | CoordinatorError) -> None:
+        try:
+            tell(result)
+        except Exception as error:
+            # A bug of ours, and no other watcher's concern.
+            log.critical("a watcher was not told", xid=self.xid, exc_info=error)
 
 
 def settle(future: asyncio.Future[Transaction], result: Transaction | CoordinatorError) -> None:

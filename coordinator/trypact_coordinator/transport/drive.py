@@ -123,6 +123,9 @@ class DriveStream:
         self._look_handle = None
         now = self._loop.time()
         late = [key for key, (_, _, due_at) in self._waiting.items() if due_at <= now]
+        if late:
+            # Before anything new is sent: a participant that does not read must not collect them.
+            self._outbox.drop(lambda item: item[1] <= now)
         for key in late:
             _, done, _ = self._waiting.pop(key)
             done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))

@@ -15,13 +15,14 @@ SETTINGS = RuntimeSettings()
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
 
 
 def held(number: int) -> initiator_pb2.ExecuteRequest:
     return initiator_pb2.ExecuteRequest(
-        begin=initiator_pb2.Begin(xid=f"held{number}", name="test", timeout_ms=1_000),
+        begin=initiator_pb2.Begin(xid=f"held{number}", name="test", timeout_ms=5_000),
         branches=[branch("held", action="coupon.reserve")],
         wait_until=initiator_pb2.WAIT_UNTIL_DECIDED,
     )
