@@ -145,6 +145,9 @@ class Workers:
         calls = [waiting.arrived for waiting in batch.waiting]
         try:
             verdicts = self._work.answer_many(calls)
+            # Found out here, where nothing is changed yet: the fence may be somebody else's.
+            if len(verdicts) != len(calls):
+                raise ValueError(f"{len(verdicts)} verdicts for {len(calls)} calls")
         except BaseException:
             logger.exception("a batch of %d calls failed; each runs alone", len(calls))
             verdicts = [ALONE] * len(calls)

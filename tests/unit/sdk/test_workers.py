@@ -44,7 +44,9 @@ class Work:
         if any(one.fenced.xid.startswith("exit") for one in arrived):
             raise SystemExit
         return [
-            ALONE if one.fenced.xid.startswith("poison") else Ok(b"in a batch") for one in arrived
+            ALONE if one.fenced.xid.startswith("poison") else Ok(b"in a batch")
+            for one in arrived
+            if not one.fenced.xid.startswith("forgotten")
         ]
 
     def _run(self, arrived: Sequence[Arrived]) -> None:
@@ -169,6 +171,15 @@ async def test_a_batch_that_fails_in_no_known_way_runs_alone_and_everybody_is_to
 
     assert good == Ok(b"alone")
     assert isinstance(bad, SystemExit)
+
+
+async def test_a_fence_that_forgets_a_verdict_makes_everybody_run_alone(
+    work: Work, ask: Ask
+) -> None:
+    answers = await asyncio.gather(*map(ask, ("a", "forgotten", "b")))
+
+    assert answers == [Ok(b"alone")] * 3
+    assert await ask("next") == Ok(b"in a batch")
 
 
 async def test_an_answer_that_cannot_be_given_leaves_the_others_theirs(work: Work) -> None:
