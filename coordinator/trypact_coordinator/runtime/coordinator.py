@@ -59,7 +59,7 @@ from trypact_coordinator.core.transaction import (
 from trypact_coordinator.ports import Backlog, Ids, Instance, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
-from trypact_coordinator.runtime.door import Door
+from trypact_coordinator.runtime.door import Door, DoorShut
 from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.failpoints import Failpoints
 from trypact_coordinator.runtime.group_commit import GroupCommit
@@ -421,6 +421,8 @@ class Coordinator:
             known = await self.door.recall.knows(spec.xid)
             # It may have been begun meanwhile.
             if not known and spec.xid not in self._driver:
+                if isinstance(error, DoorShut):
+                    raise self.turn_away(spec.xid) from None
                 self.meters.turned_away(error.reason)
                 raise
             return
@@ -429,7 +431,7 @@ class Coordinator:
     def _admit(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> Outcome:
         """Return the first step of a new transaction, unless it is to be refused."""
         self._require_running()
-        self.door.check(spec.xid, branches)
+        self.door.check(branches)
         outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         self.registry.check(branches)
         self.door.let_in()

@@ -23,6 +23,10 @@ _CROWDED = "More comes than this coordinator can do. Nothing was begun; ask agai
 _FULL = "Too many transactions are in flight. Nothing was begun; ask again a little later."
 
 
+class DoorShut(Overloaded):
+    """No transaction may begin now; `Door.turn_away` has the words and the hint for a stranger."""
+
+
 class Door:
     """Turns new transactions away, with a hint when to ask again.
 
@@ -79,10 +83,13 @@ class Door:
         full = len(self.transactions) >= self._settings.transactions_in_memory_max
         return Overloaded(_FULL if full else _CROWDED, hint_ms)
 
-    def check(self, xid: str, branches: tuple[BranchSpec, ...]) -> None:
-        """Turn a new transaction away, or not. Raises Overloaded."""
+    def check(self, branches: tuple[BranchSpec, ...]) -> None:
+        """Turn a new transaction away, or not. Raises Overloaded, or DoorShut.
+
+        It counts nothing: whoever is refused here may turn out to be known already.
+        """
         if self.is_shut():
-            raise self.turn_away(xid)
+            raise DoorShut
         half = self._settings.transactions_in_memory_max // 2
         behind = self._lanes.behind(self._time(), len(self.transactions) >= half)
         if not behind:

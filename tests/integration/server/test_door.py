@@ -92,6 +92,22 @@ async def test_once_it_opens_who_was_turned_away_comes_in(house: House) -> None:
     assert (await ask(stream, item(2, "x"))).response.outcome.state == CONFIRMED
 
 
+async def test_who_asks_again_for_what_is_known_is_counted_nowhere_as_refused(
+    house: House,
+) -> None:
+    await house.execute(branch(), xid="finished")
+    shut(house)
+    assert (await house.execute(branch(), xid="finished")).state == CONFIRMED
+    stream = house.transactions.ExecuteStream()
+    await ask(stream, item(1, "finished"))
+    intake = house.coordinator.door._intake
+    assert (house.coordinator.meters.refused, intake._refused) == ({}, 0)
+
+    with refused("RESOURCE_EXHAUSTED", "OVERLOADED"):
+        await house.execute(branch(), xid="new")
+    assert (house.coordinator.meters.refused, intake._refused) == ({"OVERLOADED": 1}, 1)
+
+
 @pytest.mark.parametrize("ending", ["Commit", "Rollback"])
 async def test_what_has_begun_goes_on_behind_a_shut_door(house: House, ending: str) -> None:
     await house.begin()
