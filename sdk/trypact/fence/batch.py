@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from trypact.call import PENDING, FencedCall, Ok, Pending, PendingType, Refused
 from trypact.errors import ParticipantError, Refuse, TryTooLate
 from trypact.fence import rules
-from trypact.fence.connections import HIDDEN, Savepoint, ends_all, held, is_sound
+from trypact.fence.connections import Savepoint, ends_all, held, trouble_of
 from trypact.fence.contract import ALONE, Asked, Together, Verdict
 from trypact.fence.rows import FenceRow, Key, Rows
 from trypact.fence.rules import Row, Status
@@ -150,8 +150,8 @@ class Batch:
         self._require_active()
         if self._connection.in_nested_transaction():
             raise CannotGoOn(f"a handler of {action} has left a savepoint open")
-        if not is_sound(self._connection):
-            raise ParticipantError(f"the handler of {action} {HIDDEN}")
+        if (trouble := trouble_of(self._connection)) is not None:
+            raise ParticipantError(f"the handler of {action} {trouble}")
 
     def _undo(self, error: Exception, savepoint: Savepoint | None) -> None:
         """Undo what the last handler did. Raises CannotGoOn where that is not enough."""

@@ -1,9 +1,10 @@
-"""What a fence has to know of an open connection: is its transaction sound, and may it commit.
+"""What a fence has to know of an open connection: is its transaction sound, and may it end.
 
 A driver reports a COMMIT of a transaction that the database has already given up as a success. So
 whoever commits what a handler has done asks here first.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +16,27 @@ from trypact.errors import ParticipantError
 
 # PostgreSQL: serialization_failure, deadlock_detected.
 _GIVEN_UP = frozenset({"40001", "40P01"})
-# Of libpq's transaction states: the transaction failed and waits for its end.
-_FAILED = 3
+# Of libpq's transaction states: no transaction is open; one is, and can be committed.
+_IDLE, _IN_TRANSACTION = 0, 2
 # In the `info` of a connection on which a batch is being run.
 _HELD = "trypact.held"
 
 ENDED = "ended the fence's local transaction; what it did cannot be undone any more"
 HIDDEN = "hid an error of the database, which undid the local transaction; nothing of it was kept"
+
+_NO_ENDING = "a handler must not {}; the local transaction is the fence's"
+# What begins or ends a transaction of SQLite's or PostgreSQL's, at the start of a statement.
+_ENDS = re.compile(
+    r"""(?: \s | -- [^\n]* (?:\n|$) | /\* .*? \*/ | ; )*
+    ( COMMIT | END | ABORT | BEGIN | START \s+ TRANSACTION | PREPARE \s+ TRANSACTION
+    | ROLLBACK (?! \s+ (?: (?:WORK|TRANSACTION) \s+ )? TO \b ) ) \b""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# Where a semicolon separates nothing: in texts, names and comments.
+_QUOTED = re.compile(
+    r"""' (?:[^']|'')* ' | " [^"]* " | \$(\w*)\$ .*? \$\1\$ | -- [^\n]* | /\* .*? \*/""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def given_up(error: Exception) -> bool:
@@ -44,28 +59,31 @@ def said_by(error: Exception) -> str:
     return f"{type(original).__name__}: {text[0] if text else ''}"
 
 
-def is_sound(connection: Connection) -> bool:
-    """Whether the open transaction can still be committed, for what the driver knows of it."""
+def trouble_of(connection: Connection) -> str | None:
+    """Return what is wrong with the open transaction, for what the driver knows; None if sound."""
     raw: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
         # SQLite itself rolls back where it cannot undo one statement: a full disk, for example.
-        return bool(raw.in_transaction)
+        return None if raw.in_transaction else HIDDEN
     status = getattr(getattr(raw, "info", None), "transaction_status", None)
     if status is None:
         # A driver that does not tell; the database does.
         connection.exec_driver_sql("SELECT 1")
-        return True
-    return bool(status != _FAILED)
+        return None
+    if status == _IDLE:
+        return ENDED
+    return None if status == _IN_TRANSACTION else HIDDEN
 
 
-def guard_commits(engine: Engine) -> None:
-    """Let nobody commit a connection of this engine while it is `held`. Harmless twice."""
-    event.listen(engine, "commit", _refuse_if_held)
+def guard_endings(engine: Engine) -> None:
+    """Let nobody end the transaction of a connection that is `held`. Harmless twice."""
+    event.listen(engine, "commit", _refuse_commit)
+    event.listen(engine, "before_cursor_execute", _refuse_statement)
 
 
 @contextmanager
 def held(connection: Connection) -> Iterator[None]:
-    """Keep handlers from committing: their neighbours in the batch are not done yet."""
+    """Keep handlers from ending the transaction: their neighbours are not done yet."""
     info = connection.info
     info[_HELD] = True
     try:
@@ -74,9 +92,25 @@ def held(connection: Connection) -> Iterator[None]:
         info.pop(_HELD, None)
 
 
-def _refuse_if_held(connection: Connection) -> None:
+def _refuse_commit(connection: Connection) -> None:
     if connection.info.get(_HELD):
-        raise ParticipantError("a handler must not commit; the local transaction is the fence's")
+        raise ParticipantError(_NO_ENDING.format("commit"))
+
+
+def _refuse_statement(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+    """Refuse before it is run what nobody could undo after it."""
+    if connection.info.get(_HELD) and (ending := ending_in(statement)):
+        raise ParticipantError(_NO_ENDING.format(ending))
+
+
+def ending_in(statement: str) -> str | None:
+    """Return the words in a text of SQL that begin or end a transaction, in upper case."""
+    found = _ENDS.match(statement)
+    if found is None and ";" in statement:
+        # PostgreSQL takes several statements in one text.
+        parts = _QUOTED.sub(" ", statement).split(";")
+        found = next(filter(None, map(_ENDS.match, parts)), None)
+    return found[1].upper() if found else None
 
 
 class Savepoint:

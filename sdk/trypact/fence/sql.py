@@ -17,11 +17,10 @@ from trypact.fence import rules
 from trypact.fence.batch import Batch, key_of, too_late
 from trypact.fence.connections import (
     ENDED,
-    HIDDEN,
     given_up,
-    guard_commits,
-    is_sound,
+    guard_endings,
     said_by,
+    trouble_of,
 )
 from trypact.fence.contract import ALONE, Asked, Handler, Verdict
 from trypact.fence.rows import rows_of
@@ -73,7 +72,7 @@ class SqlAlchemyFence:
         self.table = fence_table(MetaData()) if table is None else table
         self._sql = Statements(self.table, dialect)
         self._rows = rows_of(self.table, dialect)
-        guard_commits(engine)
+        guard_endings(engine)
 
     def create_tables(self) -> None:
         """Create the fence's table unless it exists."""
@@ -161,8 +160,8 @@ class SqlAlchemyFence:
     ) -> None:
         if transaction is None or not transaction.is_active:
             raise ParticipantError(f"{who} {ENDED}")
-        if not is_sound(connection):
-            raise ParticipantError(f"{who} {HIDDEN}")
+        if (trouble := trouble_of(connection)) is not None:
+            raise ParticipantError(f"{who} {trouble}")
         try:
             transaction.commit()
         except DBAPIError as error:

@@ -151,6 +151,49 @@ def test_a_handler_that_ends_the_transaction_makes_everybody_run_alone(
     assert [type(each) for each in said] == [Ok, Ok]
 
 
+ENDINGS = ["COMMIT", " commit", "END", "-- done\nCommit", "/* done */ COMMIT", "ROLLBACK", "BEGIN"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_statement_that_would_end_the_transaction_is_refused_before_it_does_harm(
+    shop: Shop, ending: str
+) -> None:
+    def end(connection: Connection) -> bytes:
+        connection.execute(text("UPDATE stock SET sold = 99"))
+        connection.execute(text(ending))
+        return b""
+
+    def end_by_driver(connection: Connection) -> bytes:
+        connection.exec_driver_sql(ending)
+        return b""
+
+    handlers = {"b": end, "c": end_by_driver}
+    calls = [asked(shop, "try", xid, handlers.get(xid)) for xid in ("a", "b", "c", "d")]
+    said = shop.fence.run_many(calls)
+
+    assert [type(each) for each in said] == [Ok, ParticipantError, ParticipantError, Ok]
+    assert (statuses(shop), shop.stock) == ({"a": "TRIED", "d": "TRIED"}, (6, 4, 0))
+    # Each neighbour ran once, whoever asks again.
+    assert shop.run_many([calls[0], calls[3]]) == [said[0], said[3]]
+    assert shop.ran == [TRY, TRY]
+
+
+def test_a_savepoint_of_a_handlers_own_is_no_ending(shop: Shop) -> None:
+    def protect(connection: Connection) -> bytes:
+        with connection.begin_nested() as savepoint:
+            connection.execute(text("UPDATE stock SET sold = 99"))
+            savepoint.rollback()
+        connection.exec_driver_sql("SAVEPOINT mine")
+        connection.exec_driver_sql("ROLLBACK TRANSACTION TO SAVEPOINT mine")
+        connection.exec_driver_sql("RELEASE SAVEPOINT mine")
+        return shop.move_try(connection)
+
+    said = shop.fence.run_many([asked(shop, "try", "a"), asked(shop, "try", "b", protect)])
+
+    assert [type(each) for each in said] == [Ok, Ok]
+    assert shop.stock == (6, 4, 0)
+
+
 def test_a_set_that_fails_is_undone_and_each_of_it_is_to_run_alone(shop: Shop) -> None:
     def fail(asked: Sequence[Asked], connection: Connection) -> list[Said]:
         run_each(asked, connection)
