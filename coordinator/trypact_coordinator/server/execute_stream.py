@@ -97,22 +97,28 @@ class ExecuteStream:
                 refused: list[initiator_pb2.ExecuteStreamRequest.Item] = []
                 for item in batch.items:
                     while self._unwritten >= REQUESTS_MAX:
+                        # Their replies may be what makes room.
+                        self._look_up(refused)
+                        refused = []
                         await self._wait_for_room()
                     self._unwritten += 1
                     # Before anything is made of it: thousands a second may have to be turned away.
-                    # A door that is shut stays so for the rest of the message.
+                    # A door that is shut stays so for whatever else of the message there is room.
                     if refused or door.is_shut():
                         refused.append(item)
                     else:
                         self._begin(item)
-                if refused:
-                    xids = [item.request.begin.xid for item in refused]
-                    door.recall.ask(xids, partial(self._recalled, refused))
+                self._look_up(refused)
                 unread.ask()
             while self._unwritten:
                 await self._wait_for_room()
         finally:
             self._outbox.close()
+
+    def _look_up(self, refused: list[initiator_pb2.ExecuteStreamRequest.Item]) -> None:
+        if refused:
+            xids = [item.request.begin.xid for item in refused]
+            self._coordinator.door.recall.ask(xids, partial(self._recalled, refused))
 
     def _recalled(
         self,

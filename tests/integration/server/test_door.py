@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 from trypact_coordinator.runtime.breaker import BreakerState
+from trypact_coordinator.server import execute_stream
 
 from tests.integration.server.house import House, branch, refused
 from tests.integration.server.scripted_participant import hangs, ok
@@ -80,6 +81,18 @@ async def test_a_stream_s_strangers_are_turned_away_with_a_hint_and_nobody_else(
         assert info.reason == "OVERLOADED"
         assert 0 < retry.retry_delay.ToMilliseconds() < 1_000
     assert house.coordinator.meters.refused == {"OVERLOADED": 2}
+
+
+async def test_a_message_with_more_strangers_than_there_is_room_for_is_answered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute_stream, "REQUESTS_MAX", 4)
+    stream = house.transactions.ExecuteStream()
+    shut(house)
+
+    await send(stream, *(item(number, f"new{number}") for number in range(10)))
+
+    assert all(reply.status for reply in (await replies(stream, 10)).values())
 
 
 async def test_once_it_opens_who_was_turned_away_comes_in(house: House) -> None:
