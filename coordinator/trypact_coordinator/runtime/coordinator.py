@@ -221,21 +221,26 @@ class Coordinator:
 
     def execute_at_once(
         self, spec: Spec, branches: tuple[BranchSpec, ...], until: Reply, tell: Watcher
-    ) -> bool:
+    ) -> Watcher | None:
         """Do what `execute` does, and tell what it would return or raise, without a task.
 
-        False, with nothing done, where that takes more than a step: the transaction is known
-        already, or refused. Then `execute` is to be asked.
+        Returns what `unwatch` takes; or None, with nothing done, where it takes more than a step
+        (the transaction is known already, or refused), and `execute` is to be asked.
         """
         if spec.xid in self._driver:
-            return False
+            return None
         try:
             outcome = self._admit(spec, branches)
         except CoordinatorError:
-            return False
+            return None
         self._driver.open(spec.xid, outcome)
-        self._driver.watch(spec.xid, _reached(spec, until), partial(_tell_same, spec, tell))
-        return True
+        watcher = partial(_tell_same, spec, tell)
+        self._driver.watch(spec.xid, _reached(spec, until), watcher)
+        return watcher
+
+    def unwatch(self, xid: str, watcher: Watcher) -> None:
+        """Let a transaction go on without telling; so it need not stay in memory."""
+        self._driver.unwatch(xid, watcher)
 
     def has(self, xid: str) -> bool:
         """Whether the transaction is in memory."""
@@ -417,15 +422,13 @@ class Coordinator:
         try:
             outcome = self._admit(spec, branches)
         except CoordinatorError as error:
-            # Whoever asks again for what was admitted once is never refused.
-            known = await self.door.recall.knows(spec.xid)
-            # It may have been begun meanwhile.
-            if not known and spec.xid not in self._driver:
-                if isinstance(error, DoorShut):
-                    raise self.turn_away(spec.xid) from None
-                self.meters.turned_away(error.reason)
-                raise
-            return
+            # Whoever asks again for what was admitted once, or meanwhile, is never refused.
+            if await self.door.recall.knows(spec.xid) or spec.xid in self._driver:
+                return
+            if isinstance(error, DoorShut):
+                raise self.turn_away(spec.xid) from None
+            self.meters.turned_away(error.reason)
+            raise
         self._driver.open(spec.xid, outcome)
 
     def _admit(self, spec: Spec, branches: tuple[BranchSpec, ...]) -> Outcome:

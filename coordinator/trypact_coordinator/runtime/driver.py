@@ -147,6 +147,13 @@ class Driver:
         """Tell once, maybe at once, when a condition holds on a transaction that is in memory."""
         self._slots[xid].watch(until, tell)
 
+    def unwatch(self, xid: str, tell: Watcher) -> None:
+        """Do not tell any more, and let go of what was kept in memory for that alone."""
+        slot = self._slots.get(xid)
+        if slot is not None:
+            slot.unwatch(tell)
+            self._evict_if_idle(slot)
+
     async def wait(self, xid: str, until: Until) -> Transaction:
         """Return the transaction once a condition holds on its durable state.
 
@@ -171,8 +178,7 @@ class Driver:
             return await future
         finally:
             if future.cancelled():
-                slot.unwatch(tell)
-                self._evict_if_idle(slot)
+                self.unwatch(xid, tell)
 
     async def drained(self) -> None:
         """Return once no transaction is in memory."""

@@ -18,6 +18,7 @@ from trypact_coordinator.core.transaction import BranchSpec, Spec, Transaction
 from trypact_coordinator.outbox import Outbox
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.recall import Known
+from trypact_coordinator.runtime.slot import Watcher
 from trypact_coordinator.server import wire
 from trypact_coordinator.server.errors import EXECUTE_STREAM, status_bytes
 from trypact_coordinator.server.unread import Unread
@@ -36,10 +37,14 @@ _LATE: bytes = status_pb2.Status(
 class Request:
     """One request of the stream until it is answered; `id` is its initiator's name for it."""
 
-    __slots__ = ("id",)
+    __slots__ = ("id", "task", "watcher", "xid")
 
-    def __init__(self, id_: int) -> None:
+    def __init__(self, id_: int, xid: str) -> None:
         self.id = id_
+        self.xid = xid
+        # Who waits for its transaction: one of them, once it was begun.
+        self.watcher: Watcher | None = None
+        self.task: asyncio.Task[None] | None = None
 
 
 class ExecuteStream:
@@ -54,8 +59,8 @@ class ExecuteStream:
         self._outbox: Outbox[tuple[int, Transaction | bytes]] = Outbox()
         # Those without a reply.
         self._open: set[Request] = set()
-        self._patience: Alarms[Request] = Alarms(partial(self._reply, reply=_LATE))
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._patience: Alarms[Request] = Alarms(self._late)
+        self._ended = False
         # Requests that were read and whose replies are not written yet.
         self._unwritten = 0
         self._written = asyncio.Event()
@@ -83,10 +88,11 @@ class ExecuteStream:
                 self._written.set()
             await reading
         finally:
-            self._open.clear()
+            self._ended = True
             self._patience.clear()
-            for task in (reading, *self._tasks):
-                task.cancel()
+            reading.cancel()
+            while self._open:
+                self._abandon(self._open.pop())
 
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
         unread, door = Unread(), self._coordinator.door
@@ -126,6 +132,8 @@ class ExecuteStream:
         known: Known,
     ) -> None:
         """Turn requests away, unless it may be that they were begun before."""
+        if self._ended:
+            return
         for item in refused:
             xid = item.request.begin.xid
             if isinstance(known, CoordinatorError) or xid in known or self._coordinator.has(xid):
@@ -141,7 +149,7 @@ class ExecuteStream:
         await self._written.wait()
 
     def _begin(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
-        request = Request(item.id)
+        request = Request(item.id, item.request.begin.xid)
         self._open.add(request)
         if item.timeout_ms > 0:
             self._patience.set(request, item.timeout_ms / 1000)
@@ -149,14 +157,12 @@ class ExecuteStream:
         try:
             default_timeout_ms = self._coordinator.policy.default_timeout_ms
             asked = wire.execution_of(item.request, default_timeout_ms)
-            if self._coordinator.execute_at_once(*asked, tell):
-                return
+            request.watcher = self._coordinator.execute_at_once(*asked, tell)
         except Exception as error:  # becomes the status that Execute would have ended with
             tell(error)
             return
-        task = asyncio.create_task(self._execute(request, *asked))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if request.watcher is None:
+            request.task = asyncio.create_task(self._execute(request, *asked))
 
     async def _execute(
         self, request: Request, spec: Spec, branches: tuple[BranchSpec, ...], until: Reply
@@ -176,6 +182,17 @@ class ExecuteStream:
             self._reply(request, result, size)
         else:
             self._reply(request, status_bytes(EXECUTE_STREAM, result))
+
+    def _late(self, request: Request) -> None:
+        self._abandon(request)
+        self._reply(request, _LATE)
+
+    def _abandon(self, request: Request) -> None:
+        """Let its transaction go on without anybody who waits for it here."""
+        if request.watcher is not None:
+            self._coordinator.unwatch(request.xid, request.watcher)
+        elif request.task is not None:
+            request.task.cancel()
 
     def _reply(
         self, request: Request, reply: Transaction | bytes, size_bytes: int = _REPLY_BYTES

@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import status_pb2
 from trypact.v1 import initiator_pb2
 from trypact.v1.transaction_pb2 import Decision
 
 from tests.integration.server.house import House, branch
-from tests.integration.server.scripted_participant import hangs, ok, refuses
+from tests.integration.server.scripted_participant import hangs, ok, pends, refuses
 
 Item = initiator_pb2.ExecuteStreamRequest.Item
 CONFIRMED, CANCELLED = 4, 5
@@ -107,6 +108,29 @@ async def test_when_the_initiator_vanishes_its_transactions_go_on(house: House) 
 
     outcome = await house.transactions.Wait(initiator_pb2.WaitRequest(xid="x"))
     assert outcome.outcome.decision == Decision.DECISION_CONFIRM
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+async def test_a_transaction_nobody_waits_for_any_more_need_not_stay_in_memory(
+    house: House, vanishes: bool
+) -> None:
+    house.participant.on("b", "Confirm", pends())
+    stream = house.transactions.ExecuteStream()
+    # One that begins it, and one that joins it.
+    requests = item(1, "x", "b"), item(2, "x", "b")
+    for request in requests:
+        request.timeout_ms = 60_000 if vanishes else 50
+    await send(stream, *requests)
+    await house.participant.called("b", "Confirm")
+
+    if vanishes:
+        stream.cancel()
+    else:
+        answered = await replies(stream, 2)
+        assert all(b"within the time" in answered[id_].status for id_ in (1, 2))
+
+    while house.coordinator.has("x"):  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
 
 
 async def test_closing_the_sending_side_lets_what_runs_be_answered(house: House) -> None:
