@@ -2,13 +2,14 @@
 
 A unary call costs each side tens of microseconds, a request in a batch a few. Replies are matched
 to their requests by id, in whatever order they come. When the stream breaks, every request without
-a reply fails with the reason, which makes its outcome unknown: it is asked again by its xid.
+a reply fails with the reason, which makes its outcome unknown: it is asked again by its xid. What
+waits for a coordinator that does not read is bounded, and is never sent after its time.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import grpc
 import grpc.aio
@@ -27,9 +28,21 @@ PATH = "/trypact.v1.TransactionService/ExecuteStream"
 _LOOKS_APART_S = 0.01
 # A request above this travels alone: if the coordinator finds it too large, that ends nothing else.
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
+# Of requests that have not left; above this, new ones are not taken.
+UNSENT_BYTES_MAX = 64 * 1024 * 1024
 # What a stream may end with that is true of each of its requests as well.
 _OF_THE_STREAM = ("UNAVAILABLE", "UNIMPLEMENTED")
 _STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class _Asked(NamedTuple):
+    """A request without a reply."""
+
+    future: "asyncio.Future[Reply]"
+    # By the loop's clock.
+    late_at: float
+    # In the outbox.
+    place: int
 
 
 class ExecuteStream:
@@ -44,20 +57,26 @@ class ExecuteStream:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._ids = count(1)
-        self._outbox: Outbox[bytes] = Outbox()
-        # Who waits for the reply to an id, and until when, by the loop's clock.
-        self._waiting: dict[int, tuple[asyncio.Future[Reply], float]] = {}
+        self._outbox: Outbox[tuple[int, bytes]] = Outbox()
+        # Who waits for the reply to an id.
+        self._waiting: dict[int, _Asked] = {}
         # One timer for all time-outs: almost every reply comes long before its own.
         self._timer: asyncio.TimerHandle | None = None
         self._task = self._loop.create_task(self._run(open_stream()))
 
     def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> "asyncio.Future[Reply]":
-        """Send a request with whatever else is ready; its reply comes within the time-out."""
+        """Send a request with whatever else is ready; its reply comes within the time-out.
+
+        The reply is UNAVAILABLE at once where too much waits for the coordinator to read it.
+        """
         id_, future = next(self._ids), self._loop.create_future()
+        if self._outbox.size_bytes > UNSENT_BYTES_MAX:
+            future.set_result(_FULL)
+            return future
         data = _batch_of_one(id_, request, timeout)
         late_at = self._loop.time() + timeout
-        self._waiting[id_] = (future, late_at)
-        self._outbox.put(data, len(data))
+        place = self._outbox.put((id_, data), len(data))
+        self._waiting[id_] = _Asked(future, late_at, place)
         if self._timer is None or late_at < self._timer.when():
             self._look_at(late_at)
         return future
@@ -97,15 +116,23 @@ class ExecuteStream:
     async def _write(self, stream: Any) -> None:
         try:
             async for batch in self._outbox:
-                await stream.write(b"".join(batch))
+                if data := b"".join(data for id_, data in batch if self._is_awaited(id_)):
+                    await stream.write(data)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the stream has ended, which the reader is told too, with the reason
 
     def _settle(self, id_: int, reply: Reply) -> None:
-        future, _ = self._waiting.pop(id_, _NOBODY)
+        asked = self._waiting.pop(id_, None)
+        if asked is None:
+            return
+        self._outbox.withdraw(asked.place)
         # One whose caller was cancelled is done, and waits for nothing.
-        if future is not None and not future.done():
-            future.set_result(reply)
+        if not asked.future.done():
+            asked.future.set_result(reply)
+
+    def _is_awaited(self, id_: int) -> bool:
+        asked = self._waiting.get(id_)
+        return asked is not None and not asked.future.done()
 
     def _look_at(self, when: float) -> None:
         if self._timer is not None:
@@ -116,15 +143,15 @@ class ExecuteStream:
         """Settle what is late; look again when the next may be."""
         self._timer = None
         now = self._loop.time()
-        for id_ in [id_ for id_, (_, late_at) in self._waiting.items() if late_at <= now]:
+        for id_ in [id_ for id_, asked in self._waiting.items() if asked.late_at <= now]:
             self._settle(id_, _LATE)
         if self._waiting:
-            earliest = min(late_at for _, late_at in self._waiting.values())
+            earliest = min(asked.late_at for asked in self._waiting.values())
             self._look_at(max(earliest, now + _LOOKS_APART_S))
 
 
-_NOBODY = (None, 0.0)
 _LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
+_FULL = Failure("UNAVAILABLE", "too many requests wait for the coordinator to read them")
 
 
 def _batch_of_one(id_: int, request: initiator_pb2.ExecuteRequest, timeout: float) -> bytes:

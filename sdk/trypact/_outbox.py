@@ -1,7 +1,8 @@
 """Items on their way out of a stream: whatever is ready at a turn of the loop leaves together."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
+from itertools import count
 from typing import Generic, Self, TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -18,14 +19,29 @@ class Outbox(Generic[ItemT]):
     """
 
     def __init__(self) -> None:
-        self._items: deque[tuple[ItemT, int]] = deque()
+        # By the place each was given: the oldest leaves first, and any can be withdrawn.
+        self._items: OrderedDict[int, tuple[ItemT, int]] = OrderedDict()
+        self._places = count()
+        # Of all items that have not left.
+        self.size_bytes = 0
         self._ready = asyncio.Event()
         self._closed = False
 
-    def put(self, item: ItemT, size_bytes: int) -> None:
-        """Send an item of about that many bytes with whatever else is ready."""
-        self._items.append((item, size_bytes))
+    def put(self, item: ItemT, size_bytes: int) -> int:
+        """Send an item of about that many bytes with whatever else is ready.
+
+        Returns its place, by which it can be withdrawn.
+        """
+        place = next(self._places)
+        self._items[place] = (item, size_bytes)
+        self.size_bytes += size_bytes
         self._ready.set()
+        return place
+
+    def withdraw(self, place: int) -> None:
+        """Do not send what has this place; harmless when it has left."""
+        _, size_bytes = self._items.pop(place, (None, 0))
+        self.size_bytes -= size_bytes
 
     def close(self) -> None:
         """End the iteration once everything before has left."""
@@ -41,11 +57,15 @@ class Outbox(Generic[ItemT]):
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()
-        item, size_bytes = self._items.popleft()
+        _, (item, size_bytes) = self._items.popitem(last=False)
         batch = [item]
         while self._items and len(batch) < BATCH_ITEMS_MAX:
-            size_bytes += self._items[0][1]
-            if size_bytes > BATCH_BYTES_MAX:
+            place, (item, more_bytes) = self._items.popitem(last=False)
+            if size_bytes + more_bytes > BATCH_BYTES_MAX:
+                self._items[place] = (item, more_bytes)
+                self._items.move_to_end(place, last=False)
                 break
-            batch.append(self._items.popleft()[0])
+            size_bytes += more_bytes
+            batch.append(item)
+        self.size_bytes -= size_bytes
         return batch
