@@ -54,6 +54,12 @@ class Batch:
         self._verdicts: dict[Key, Verdict] = {}
         self._changed: list[FenceRow] = []
         self.removed: list[Key] = []
+        # Whose handler has run, whatever came of it.
+        self._begun: set[Key] = set()
+        # What the inserted rows have as their `created_at`.
+        self.inserted_at = 0
+        # Whether the rows say all there is to say, but for those to be removed.
+        self._written = False
 
     def run(self, asked: Sequence[Asked]) -> list[Verdict]:
         """Run all calls; return a verdict for each that holds once the caller has committed.
@@ -73,7 +79,19 @@ class Batch:
                     self._run_set(unit.together, unit.asked, behind)
         if self._changed:
             self._rows.write(self._connection, sorted(self._changed))
+        self._written = True
         return [self._verdicts[key_of(one.call)] for one in asked]
+
+    def unfounded(self) -> tuple[list[Key], list[FenceRow]]:
+        """Return what is false of the inserted rows, should a handler have committed them.
+
+        These are the rows of calls that have done nothing, and those that are to say otherwise.
+        """
+        if self._written:
+            return [], []
+        waiting = self._inserted - self._begun - self._verdicts.keys()
+        others = [row for row in self._changed if (row.xid, row.branch_id) in self._inserted]
+        return sorted(waiting.union(self.removed)), sorted(others)
 
     # ------------------------------------------------------------ what the rows say
 
@@ -82,6 +100,7 @@ class Batch:
         now = self._now()
         new = [_row(call, now) for call in calls if call.operation is not Operation.CONFIRM]
         if new:
+            self.inserted_at = now
             self._inserted = self._rows.put(self._connection, sorted(new))
         others = [key for call in calls if (key := key_of(call)) not in self._inserted]
         if others:
@@ -115,6 +134,7 @@ class Batch:
         """Run a plain handler, behind a savepoint."""
         said: bytes | PendingType | Exception
         savepoint.begin()
+        self._begun.add(key_of(one.call))
         try:
             said = one.handler(self._connection)
             self._require_sound(one.call.action)
@@ -128,6 +148,7 @@ class Batch:
         """Run a set-based handler for all its calls; if it fails, each is to run alone."""
         if savepoint is not None:
             savepoint.begin()
+        self._begun.update(key_of(one.call) for one in asked)
         try:
             said = together(asked, self._connection)
             self._require_sound(asked[0].call.action)

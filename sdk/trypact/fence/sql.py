@@ -115,10 +115,11 @@ class SqlAlchemyFence:
             connection = self._open()
         except _UNAVAILABLE as error:
             return [FenceUnavailable(said_by(error)) for _ in asked]
+        batch = Batch(connection, self._rows, self._now)
         with connection:
             transaction = connection.get_transaction()
+            verdicts: list[Verdict] | None
             try:
-                batch = Batch(connection, self._rows, self._now)
                 verdicts = batch.run(asked)
                 if batch.removed:
                     connection.execute(self._sql.remove, [at(*key) for key in batch.removed])
@@ -128,8 +129,31 @@ class SqlAlchemyFence:
                 if transaction is None or not transaction.is_active:
                     # It may be open in the database all the same, for whoever is next.
                     connection.invalidate(error)
-                return [ALONE] * len(asked)
+                verdicts = None
+        if verdicts is None:
+            self._take_back(batch)
+            return [ALONE] * len(asked)
         return verdicts
+
+    def _take_back(self, batch: Batch) -> None:
+        """Make the rows of a failed batch true again, if a handler had its driver commit them."""
+        false, changed = batch.unfounded()
+        if not (false or changed):
+            return
+        own = {"inserted_at": batch.inserted_at}
+        try:
+            with self._open() as connection:
+                if false:
+                    connection.execute(self._sql.remove_own, [{**at(*key), **own} for key in false])
+                for row in changed:
+                    said = {"status": row.status, "result": row.result, "reason": row.reason}
+                    key = at(row.xid, row.branch_id)
+                    values = {**key, **own, **said, "updated_at": row.updated_at}
+                    connection.execute(self._sql.change_own, values)
+                connection.commit()
+        except (DBAPIError, PoolTimeoutError) as error:
+            # Almost always there was nothing to take back.
+            logger.warning("rows of a failed batch were not looked at: %s", said_by(error))
 
     def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
         with self._open() as connection:

@@ -76,6 +76,10 @@ class Statements:
         # A write that takes the row's lock (on SQLite the database's) if it is pending.
         self.touch_pending = _update(table, (*at_key, columns.status.in_(pending)), "updated_at")
         self.remove = delete(table).where(*at_key)
+        # Of one's own row, and of none that another has inserted since.
+        own = (*at_key, columns.created_at == bindparam("inserted_at"))
+        self.remove_own = delete(table).where(*own)
+        self.change_own = _update(table, own, "status", "result", "reason", "updated_at")
 
 
 def at(xid: str, branch_id: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from trypact.errors import ParticipantError, Refuse, RetryLater, TryTooLate
 from trypact.fence.contract import ALONE, Asked, Said
 from trypact.kinds import Kind, Operation
 
-from tests.conformance.fence.conftest import Gate, Shop, neighbour, run_each
+from tests.conformance.fence.conftest import Gate, Shop, neighbour, refuse, run_each
 
 TRY, CONFIRM, CANCEL, DELIVER = Operation
 
@@ -176,6 +176,25 @@ def test_a_statement_that_would_end_the_transaction_is_refused_before_it_does_ha
     # Each neighbour ran once, whoever asks again.
     assert shop.run_many([calls[0], calls[3]]) == [said[0], said[3]]
     assert shop.ran == [TRY, TRY]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_commit_behind_the_fences_back_makes_no_neighbour_look_done(
+    shop: Shop, goes_on: bool
+) -> None:
+    def commit(connection: Connection) -> bytes:
+        connection.connection.commit()
+        if goes_on:
+            connection.execute(text("UPDATE stock SET sold = sold"))
+        return b""
+
+    handlers = {"b": commit, "r": refuse}
+    calls = [asked(shop, "try", xid, handlers.get(xid)) for xid in ("r", "a", "b", "c")]
+    said = shop.run_many(calls)
+
+    assert said == [Refused("a neighbour's no"), Ok(b"result of run 1"), Ok(), said[3]]
+    assert isinstance(said[3], Ok)
+    assert (shop.ran, shop.stock) == ([TRY, TRY], (6, 4, 0))
 
 
 def test_a_savepoint_of_a_handlers_own_is_no_ending(shop: Shop) -> None:
