@@ -11,7 +11,7 @@ from trypact_coordinator.core.errors import (
     UnreadableRow,
 )
 from trypact_coordinator.journal import schema
-from trypact_coordinator.server import errors, serving
+from trypact_coordinator.server import errors, listening
 from trypact_coordinator.settings import BadSetting
 
 # What stands only for its subclasses, or speaks for itself.
@@ -27,7 +27,7 @@ def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
 def test_the_modules_that_add_errors_of_their_own_are_known() -> None:
     for error in (
         errors.Starting,
-        serving.NotLoopback,
+        listening.NotLoopback,
         schema.NotAJournal,
         BadSetting,
         UnreadableRow,
