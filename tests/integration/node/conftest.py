@@ -17,7 +17,7 @@ from tests.tidy.repository import ROOT
 
 HERE = Path(__file__).parent
 QUICK = ("--backoff-base", "10ms", "--backoff-cap", "50ms", "--stop-grace", "1ms")
-REGISTERED = r"seats is registered with the coordinator, (\d+) free"
+REGISTERED = r"stalls is registered with the coordinator, (\d+) free"
 
 
 class Purse:
@@ -61,23 +61,32 @@ class Stage:
         self.url = url
         self.purse = purse
         self.client = trypact.Client(address)
-        self.seats = self.start_seats()
+        self.stalls = self.start_stalls()
 
-    def start_seats(self) -> ServerProcess:
+    def start_stalls(self) -> ServerProcess:
         """Start the Node participant over the same file; its output is new."""
         node = shutil.which("node")
         assert node, "Node is missing; `tools/servers.sh` installs it, or says what to do"
         assert (HERE / "node_modules").is_dir(), "its packages are missing: run tools/servers.sh"
-        command = [node, HERE / "seats.js", self.address, self.folder / "seats.log", ROOT / "proto"]
+        command = [
+            node,
+            HERE / "stalls.js",
+            self.address,
+            self.folder / "stalls.log",
+            ROOT / "proto",
+        ]
         return ServerProcess(command)
 
     async def said(self, pattern: str) -> str:
         """Wait until the Node participant says so; return the first group."""
-        return (await asyncio.to_thread(self.seats.wait_for, pattern))[1]
+        return (await asyncio.to_thread(self.stalls.wait_for, pattern))[1]
 
     async def execute(self, xid: str, seats: int, cents: int) -> trypact.Outcome:
+        return await self.ask(xid, {"seats": seats}, cents)
+
+    async def ask(self, xid: str, payload: object, cents: int) -> trypact.Outcome:
         branches = [
-            trypact.tcc("seats.book", {"seats": seats}, id="seats"),
+            trypact.tcc("stalls.book", payload, id="stalls"),
             trypact.tcc("purse.pay", {"cents": cents}, id="purse"),
         ]
         return await self.client.execute("theatre.book", branches, xid=xid)
@@ -101,5 +110,5 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         finally:
             purse.may_try.set()
             await made.client.close()
-            made.seats.kill()
+            made.stalls.kill()
     await asyncio.to_thread(coordinator.stop)

@@ -1,11 +1,11 @@
-// seats.js: a participant that sells seats, in a language that trypact has no SDK for.
+// stalls.js: a participant that sells seats, in a language that trypact has no SDK for.
 "use strict";
 
 const fs = require("node:fs");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
-const [coordinator = "127.0.0.1:7000", file = "seats.log", proto = "proto"] = process.argv.slice(2);
+const [coordinator = "127.0.0.1:7000", file = "stalls.log", proto = "proto"] = process.argv.slice(2);
 const { trypact } = grpc.loadPackageDefinition(
   loader.loadSync(["trypact/v1/participant.proto", "trypact/v1/registry.proto"], {
     includeDirs: [proto],
@@ -45,15 +45,29 @@ function write(branch) {
 const ok = (seats) => ({ ok: { result: Buffer.from(seats ? JSON.stringify({ seats }) : "") } });
 const refused = (reason) => ({ refused: { reason } });
 
+// Whatever an initiator sent: anything but a number of seats would be in the file for ever.
+function wanted(payload) {
+  try {
+    const { seats } = JSON.parse(payload) ?? {};
+    return Number.isInteger(seats) && seats > 0 ? seats : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const operations = {
   Try(call, key, branch) {
     if (branch?.state === "REFUSED") return refused(branch.reason);
     if (branch?.state === "CANCELLED") return refused("ALREADY_CANCELLED: no Try after Cancel");
     if (branch) return ok(branch.seats);
-    const { seats } = JSON.parse(call.payload);
-    const reason = `sold_out: ${free} left`;
-    write(seats > free ? { key, state: "REFUSED", reason } : { key, state: "TRIED", seats });
-    return seats > free ? refused(reason) : ok(seats);
+    const seats = wanted(call.payload);
+    if (seats <= free) {
+      write({ key, state: "TRIED", seats });
+      return ok(seats);
+    }
+    const reason = seats ? `sold_out: ${free} left` : 'bad_request: send {"seats": N}, N above 0';
+    write({ key, state: "REFUSED", reason });
+    return refused(reason);
   },
   Confirm(call, key, branch) {
     if (branch?.state === "TRIED") write({ ...branch, state: "CONFIRMED" });
@@ -82,14 +96,14 @@ function serve(name) {
 
 // Only what is registered is ever called. A registration lapses unless it is renewed.
 const registry = new trypact.v1.RegistryService(coordinator, grpc.credentials.createInsecure());
-const me = { participant: "seats", instance: "seats-1" };
+const me = { participant: "stalls", instance: "stalls-1" };
 let everyMs = 1000;
 
 function register(endpoint) {
   const actions = [{ verb: "book", kinds: ["BRANCH_KIND_TCC"] }];
   const within = { deadline: Date.now() + 5000 };
   registry.Register({ ...me, endpoint, actions }, within, (error, reply) => {
-    if (!error) console.log(`seats is registered with the coordinator, ${free} free`);
+    if (!error) console.log(`stalls is registered with the coordinator, ${free} free`);
     everyMs = error ? 1000 : reply.renew_every_ms;
     setTimeout(error ? register : renew, everyMs, endpoint);
   });
