@@ -115,9 +115,10 @@ async def test_a_refused_confirm_is_stuck_at_once_and_still_undecidable(house: H
     assert reason == "inventory: Confirm of b: no such reservation"
     assert "was refused by inventory" in shown.explanation
     assert "`trypact tx skip-branch x b --reason ...`" in shown.explanation
-    found = await house.admin.ListTransactions(
-        admin_pb2.ListTransactionsRequest(filter="stuck=true")
-    )
+    # The journal is searched, and learns of it a moment after it is shown.
+    stuck = admin_pb2.ListTransactionsRequest(filter="stuck=true")
+    while not (found := await house.admin.ListTransactions(stuck)).transactions:
+        pass
     assert [tx.xid for tx in found.transactions] == ["x"]
 
 
