@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+from msgspec.structs import replace
 from trypact.v1 import initiator_pb2
 from trypact_coordinator.runtime.breaker import BreakerState
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
-from tests.integration.server.house import House, branch
+from tests.integration.server.house import POLICY, branch, keep_house
 from tests.integration.server.scripted_participant import ScriptedParticipant, hangs
 
 CONFIRMED, CANCELLED = 4, 5
@@ -28,9 +29,11 @@ def held(number: int) -> initiator_pb2.ExecuteRequest:
     )
 
 
-async def test_a_participant_that_hangs_holds_a_lane_and_nobody_else(house: House) -> None:
+async def test_a_participant_that_hangs_holds_a_lane_and_nobody_else() -> None:
     room = SETTINGS.lane_calls_max - SETTINGS.lane_reserved
-    async with ScriptedParticipant() as hung:
+    # Long enough for all calls to be out at once, also on a machine that has other things to do.
+    policy = replace(POLICY, call_timeout_ms=2_000)
+    async with keep_house(policy=policy) as house, ScriptedParticipant() as hung:
         await house.register(hung.endpoint, "coupon")
         hung.on("held", "Try", hangs())
         waiting = [house.transactions.Execute(held(number)) for number in range(room + 50)]
