@@ -31,6 +31,8 @@ HEALTHY: Series = {
     "trypact_transactions_started_total": "0+100x90",
     "trypact_transactions_finished_total{outcome=confirmed}": "0+99x90",
     "trypact_transactions_finished_total{outcome=cancelled}": "0+1x90",
+    "trypact_transactions_refused_total{reason=OVERLOADED}": "0+0x90",
+    "trypact_transactions_refused_total{reason=PARTICIPANT_UNAVAILABLE}": "0+0x90",
     "trypact_transactions_refused_total{reason=UNKNOWN_ACTION}": "0+1x90",
     "trypact_journal_commit_seconds_count": "0+30x90",
     "trypact_journal_commit_seconds_bucket{le=0.005}": "0+30x90",
@@ -77,6 +79,11 @@ AILMENTS: dict[str, tuple[Series, str]] = {
         {"trypact_transactions_refused_total{reason=OVERLOADED}": "0+3x90"},
         "The coordinator at c:7080 is overloaded and refuses work.",
     ),
+    "TrypactParticipantMissing": (
+        # One burst: the counter was there before, so its very first refusals are seen.
+        {"trypact_transactions_refused_total{reason=PARTICIPANT_UNAVAILABLE}": "0+0x40 9+0x50"},
+        "c:7080 refuses work whose participant is not there.",
+    ),
     "TrypactCommitsAreSlow": (
         {
             "trypact_journal_commit_seconds_bucket{le=0.005}": "0+0x90",
@@ -89,6 +96,7 @@ AILMENTS: dict[str, tuple[Series, str]] = {
 ALERT_LABELS = {
     "TrypactBreakerOpen": {"participant": "inventory"},
     "TrypactRefusesWork": {"reason": "OVERLOADED"},
+    "TrypactParticipantMissing": {"reason": "PARTICIPANT_UNAVAILABLE"},
 }
 
 

@@ -8,6 +8,17 @@ never decide anything, and never keep anything for each transaction.
 
 from bisect import bisect_left
 
+from trypact_coordinator.core.errors import (
+    CoordinatorError,
+    InvalidArgument,
+    KindNotServed,
+    LimitExceeded,
+    Overloaded,
+    ParticipantUnavailable,
+    ShuttingDown,
+    UnknownAction,
+    UnknownParticipant,
+)
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
 from trypact_coordinator.core.policy import SECOND
 from trypact_coordinator.core.transaction import Operation, State, Transaction
@@ -23,6 +34,18 @@ _BATCH_RECORDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 # What became of a call: the type of the participant's answer, or None if it was never sent.
 Fate = type[Answer] | None
 Attempts = dict[tuple[Operation, Fate], int]
+
+# What the door and the checks behind it can say to a new transaction.
+_REFUSALS: tuple[type[CoordinatorError], ...] = (
+    InvalidArgument,
+    LimitExceeded,
+    UnknownParticipant,
+    UnknownAction,
+    KindNotServed,
+    ParticipantUnavailable,
+    Overloaded,
+    ShuttingDown,
+)
 
 _FATES: tuple[Fate, ...] = (Ok, Refused, Retry, Pending, Unknown, None)
 
@@ -77,7 +100,8 @@ class Meters:
         # By participant: what its calls met.
         self.attempts: dict[str, Attempts] = {}
         # By the reason of the error: transactions turned away at the door.
-        self.refused: dict[str, int] = {}
+        # All are there from the start: a rate sees no increase in a series that has just appeared.
+        self.refused = {error.reason: 0 for error in _REFUSALS}
         # Of each commit of the journal.
         self.commit_seconds = Histogram(_COMMIT_SECONDS)
         self.batch_records = Histogram(_BATCH_RECORDS)

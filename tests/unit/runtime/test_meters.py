@@ -78,8 +78,22 @@ def test_a_commit_counts_its_records_and_its_time() -> None:
     assert meters.commit_seconds.total == 0.75
 
 
+def test_every_reason_to_refuse_is_counted_from_zero() -> None:
+    assert Meters().refused == {
+        "INVALID_ARGUMENT": 0,
+        "LIMIT_EXCEEDED": 0,
+        "UNKNOWN_PARTICIPANT": 0,
+        "UNKNOWN_ACTION": 0,
+        "KIND_NOT_SERVED": 0,
+        "PARTICIPANT_UNAVAILABLE": 0,
+        "OVERLOADED": 0,
+        "SHUTTING_DOWN": 0,
+    }
+
+
 def test_refusals_are_counted_by_reason() -> None:
     meters = Meters()
     for reason in ("OVERLOADED", "UNKNOWN_ACTION", "OVERLOADED"):
         meters.turned_away(reason)
-    assert meters.refused == {"OVERLOADED": 2, "UNKNOWN_ACTION": 1}
+    counted = {reason: count for reason, count in meters.refused.items() if count}
+    assert counted == {"OVERLOADED": 2, "UNKNOWN_ACTION": 1}
