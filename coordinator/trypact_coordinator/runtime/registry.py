@@ -156,10 +156,16 @@ class Registry:
                     f"branches; it serves: {_listed(kind.name.lower() for kind in kinds)}"
                 )
             if not participant.live(now):
-                raise ParticipantUnavailable(
-                    f"branch {spec.id!r}: no instance of {spec.participant!r} has renewed within "
-                    f"{self._lapse_us // MILLISECOND} ms"
-                )
+                raise self._unavailable(spec, participant)
+
+    def _unavailable(self, spec: BranchSpec, participant: _Participant) -> ParticipantUnavailable:
+        # Silence and a farewell are mended in different places: a crash here, a release there.
+        if all(instance.draining for instance in participant.instances.values()):
+            why = f"every instance of {spec.participant!r} has signed off"
+        else:
+            silent_ms = self._lapse_us // MILLISECOND
+            why = f"no instance of {spec.participant!r} has renewed within {silent_ms} ms"
+        return ParticipantUnavailable(f"branch {spec.id!r}: {why}")
 
     def _unknown(self, spec: BranchSpec) -> CoordinatorError:
         name, _, verb = spec.action.partition(".")
