@@ -82,7 +82,9 @@ ADVICE = {
         "operator", "Choose another address (--listen, --http-listen), or stop what uses it."
     ),
     "NOT_LOOPBACK": Advice(
-        "operator", "Use --listen 127.0.0.1:PORT, or --insecure in a network you trust."
+        "operator",
+        "Use 127.0.0.1:PORT for it (--http-listen if it says so, else --listen), or --insecure in "
+        "a network you trust.",
     ),
     "UNREADABLE_ROW": Advice(
         "operator", "Keep a copy of the journal, run `trypact journal verify`, and report it."

@@ -123,6 +123,7 @@ async def test_what_cannot_be_served_is_said_in_three_lines(tmp_path: Path) -> N
     assert "--insecure" in exposed.why
     assert http_exposed.code == 3
     assert "http-listen: 0.0.0.0:0 can be reached from other machines" in http_exposed.why
+    assert "--http-listen" in http_exposed.why
     assert "'localhost' is no address" in no_port.why
     assert no_journal.code == 2
     assert "is no address of a journal" in no_journal.why
