@@ -37,7 +37,8 @@ class GroupCommit:
         journal: open before `start`.
         observe: told the database's time of each reply.
         records_in_batch_max: what one commit carries at most.
-        bytes_in_batch_max: the payloads one commit carries at most, unless one record has more.
+        bytes_in_batch_max: the payloads and results one commit carries at most, unless one record
+            has more.
         meters: told of each commit.
         waited: told how long the record of each batch that came first took, until those who wait
             for the batch are told, in seconds.
@@ -128,17 +129,20 @@ class GroupCommit:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        batch: list[Submitted] = []
         try:
             while True:
                 await self._ready.wait()
-                await self._commit(self._next_batch())
+                batch = self._next_batch()
+                await self._commit(batch)
         except Exception as error:
             # A bug of ours: nothing is written any more, and nobody waits for that in vain.
             log.critical("the group commit failed", exc_info=error)
             self._broken = JournalError(f"{type(error).__name__}: {error}")
-            waiting = list(self._waiting)
+            left = [*batch, *self._waiting]
             self._waiting.clear()
-            self._tell(waiting, [self._broken] * len(waiting))
+            self._pending_xids.clear()
+            self._tell(left, [self._broken] * len(left))
             self._idle.set()
 
     async def _commit(self, batch: list[Submitted]) -> None:
@@ -167,9 +171,9 @@ class GroupCommit:
     def _next_batch(self) -> list[Submitted]:
         waiting = self._waiting
         batch = [waiting.popleft()]
-        room = self._bytes_in_batch_max - _payload_bytes(batch[0][0].record)
+        room = self._bytes_in_batch_max - _content_bytes(batch[0][0].record)
         while waiting and len(batch) < self._records_in_batch_max:
-            room -= _payload_bytes(waiting[0][0].record)
+            room -= _content_bytes(waiting[0][0].record)
             if room < 0:
                 break
             batch.append(waiting.popleft())
@@ -204,8 +208,11 @@ class GroupCommit:
         return [self._broken or JournalUnavailable()] * len(batch)
 
 
-def _payload_bytes(record: Record) -> int:
+def _content_bytes(record: Record) -> int:
     """Return about how many bytes a record carries beside what every record does."""
-    if not record.admits:
-        return 0
-    return sum(len(branch.spec.payload) for branch in record.transaction.branches)
+    size = 0
+    for branch in record.transaction.branches:
+        size += len(branch.result)
+        if record.admits:
+            size += len(branch.spec.payload)
+    return size

@@ -41,7 +41,7 @@ HINT_MS_MAX = 5_000
 
 
 class Intake:
-    """The door for new transactions.
+    """Says whether one more transaction is taken in.
 
     Args:
         records_max: records that may be on their way to the journal before it is crowded: two

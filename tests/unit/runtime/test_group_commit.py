@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from trypact_coordinator.core.errors import InvariantViolated, JournalError, JournalUnavailable
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.core.policy import Policy
@@ -114,4 +115,36 @@ async def test_what_is_on_its_way_is_counted_and_each_batch_tells_how_long_it_to
     assert journal.sizes == [3, 2]
     assert len(waits) == 2
     assert min(waits) >= 0
+    await writer.close()
+
+
+async def test_a_failure_around_the_journal_is_told_to_all_who_wait_or_come_later() -> None:
+    journal = Counting()
+    await journal.open("test")
+
+    def observe(at: int) -> None:
+        raise ValueError("a bug")
+
+    writer = GroupCommit(journal, observe, 1, 100, Meters())
+    writer.start()
+    told = await fates(writer, record("x"), record("y"))
+    late = await fates(writer, record("z"))
+
+    assert [str(fate) for fate in (*told, *late)] == ["ValueError: a bug"] * 3
+    assert len(writer) == 0
+    await writer.close()
+
+
+async def test_results_fill_a_batch_as_payloads_do() -> None:
+    journal = Counting()
+    writer = await started(journal, bytes_max=100)
+    begun = record("x").transaction
+    branches = tuple(replace(branch, result=b"r" * 60) for branch in begun.branches)
+    records = [
+        Record(replace(begun, spec=replace(begun.spec, xid=f"x{n}"), branches=branches), True)
+        for n in range(3)
+    ]
+    await fates(writer, *records)
+
+    assert journal.sizes == [1, 1, 1]
     await writer.close()
