@@ -82,11 +82,14 @@ class PostgresJournal(SqlReads):
         # Lazy batches that no commit since has forced to disk. Nobody waits for these, so their
         # commits do not wait for the disk; a server that crashes may forget the latest of them.
         self._unflushed: list[Sequence[Row]] = []
+        # The connection was lost since, so that they are to be written again, all of them.
+        self._doubted = False
 
     async def open(self, owner: str) -> Term:
         """See Journal."""
         term = await self._session.open(owner)
         self._unflushed.clear()
+        self._doubted = False
         self._readers = Readers(self._url)
         return term
 
@@ -168,10 +171,12 @@ class PostgresJournal(SqlReads):
 
     async def _ready(self) -> None:
         """Make sure of the connection, and of what a crashed server may have forgotten."""
-        if await self._session.ready():
+        self._doubted = await self._session.ready() or self._doubted
+        if self._doubted:
             for rows in self._unflushed:
                 await self._session.append(*self._batch(rows, lazy=False))
             self._unflushed.clear()
+            self._doubted = False
 
     def _batch(self, rows: Sequence[Row], *, lazy: bool) -> Batch:
         values: dict[str, Value] = {

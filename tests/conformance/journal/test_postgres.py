@@ -16,6 +16,7 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.postgres import PostgresJournal
+from trypact_coordinator.journal.postgres_session import OwningSession
 from trypact_coordinator.journal.postgres_statement import PreparedStatement
 from trypact_coordinator.journal.row import row_of
 from trypact_coordinator.journal.schema import migrations
@@ -190,6 +191,36 @@ async def test_lazy_records_that_a_crashed_server_forgot_are_written_again(
     assert await journal.load("x") == second.transaction
     proxy.cut = Cut.REQUEST
     await journal.append([write(begun("y"))])
+    assert await journal.load("x") == third.transaction
+
+
+async def test_lazy_records_whose_second_writing_fails_are_written_a_third_time(
+    journal: PostgresJournal, database: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begun("x")
+    second = decided(first)
+    third = finished(second)
+    for record in (first, second):
+        await journal.append([write(record)])
+    await database.execute("CREATE TABLE flushed AS SELECT * FROM transactions")
+    await journal.append([write(third)])
+    await database.execute("DELETE FROM transactions")
+    await database.execute("INSERT INTO transactions SELECT * FROM flushed")
+    run, calls = OwningSession.append, 0
+
+    async def fails_at_the_second(self: OwningSession, statement: Any, values: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise JournalUnavailable("a lock was waited for too long")
+        return await run(self, statement, values)
+
+    proxy.cut = Cut.REQUEST
+    monkeypatch.setattr(OwningSession, "append", fails_at_the_second)
+    with pytest.raises(JournalUnavailable):
+        await journal.append([write(begun("y"))])
+    await journal.append([write(begun("y"))])
+
     assert await journal.load("x") == third.transaction
 
 
