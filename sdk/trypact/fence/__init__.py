@@ -10,7 +10,7 @@ they are first asked for, so that `import trypact` stays light.
 
 from typing import TYPE_CHECKING, Any
 
-from trypact.fence.contract import Fence
+from trypact.fence.contract import AsyncFence, Fence
 from trypact.fence.rules import Status
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trypact.fence.sqlite import sqlite_engine
     from trypact.fence.statements import fence_table
 
-__all__ = ["Fence", "SqlAlchemyFence", "Status", "fence_table", "sqlite_engine"]
+__all__ = ["AsyncFence", "Fence", "SqlAlchemyFence", "Status", "fence_table", "sqlite_engine"]
 
 _LAZY = {
     "SqlAlchemyFence": "trypact.fence.sql",

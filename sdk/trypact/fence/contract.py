@@ -1,6 +1,6 @@
 """What a participant needs of a fence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -8,6 +8,7 @@ from trypact.call import Answer, FencedCall, PendingType
 from trypact.errors import Refuse, RetryLater
 
 Handler = Callable[[Any], "bytes | PendingType"]
+AsyncHandler = Callable[[Any], "Awaitable[bytes | PendingType]"]
 # What a set-based handler says of each of its calls.
 Said = bytes | PendingType | Refuse | RetryLater
 
@@ -56,6 +57,18 @@ class Fence(Protocol):
         it did before is undone then.
 
         Raises TryTooLate, FenceUnavailable, and whatever the handler raises but Refuse.
+        """
+        ...
+
+
+class AsyncFence(Protocol):
+    """A fence for a participant whose handlers are coroutines, in a database it awaits."""
+
+    async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
+        """Answer a call, running the handler only if it has not run before.
+
+        What `Fence.run` promises, without blocking: it is awaited on the event loop, and the
+        handler is too. A cancelled task leaves nothing behind that has not been committed.
         """
         ...
 
