@@ -75,7 +75,7 @@ class Serving:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._workers: Workers | None = None
         self._server: grpc.aio.Server | None = None
-        self._service: _Service | None = None
+        self._service: Service | None = None
         self._registration: Registration | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -107,7 +107,7 @@ class Serving:
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
         loop = asyncio.get_running_loop()
         self._workers = workers = Workers(self._participant, self._participant.name, loop)
-        self._service = service = _Service(workers)
+        self._service = service = Service(workers)
         participant_pb2_grpc.add_ParticipantServiceServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._add_services is not None:
@@ -208,7 +208,7 @@ async def _until_signalled(serving: Serving) -> None:
         await stop.wait()
 
 
-class _Service(participant_pb2_grpc.ParticipantServiceServicer):
+class Service(participant_pb2_grpc.ParticipantServiceServicer):
     """The wire side: reads calls, has them answered by the workers, and writes the answers."""
 
     def __init__(self, workers: Workers) -> None:
@@ -244,7 +244,7 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
 
     async def Drive(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         """Serve all four for many branches at once."""
-        drive = Drive(self._attend)
+        drive = Drive(self.attend)
         if self._finishing:
             drive.finish()
         self._drives.add(drive)
@@ -268,13 +268,13 @@ class _Service(participant_pb2_grpc.ParticipantServiceServicer):
             if not answered.done():  # the caller may have gone meanwhile
                 answered.set_result(answer)
 
-        self._attend(call, operation, decision, reply)
+        self.attend(call, operation, decision, reply)
         answer = await answered
         if isinstance(answer, CallFailed):
             return await _abort(context, answer.status, answer.message)
         return answer
 
-    def _attend(
+    def attend(
         self, call: participant_pb2.BranchCall, operation: Operation, decision: int, reply: Reply
     ) -> None:
         """Have one call answered by the workers."""
