@@ -1,0 +1,84 @@
+"""What runs here, for whoever writes a log line: the transaction, the branch, the operation.
+
+While a handler runs, on its thread or in its task, `current()` says for which branch; inside an
+initiator's `transaction` block it says for which transaction. It travels as context variables do:
+into tasks that are made there, and not into threads (`contextvars.copy_context` takes it there).
+
+    logging.basicConfig(format="%(xid)s %(action)s %(operation)s %(message)s")
+    logging.getLogger().handlers[0].addFilter(trypact.context.LogFilter())
+
+    structlog.configure(processors=[trypact.context.add_context, ...])
+
+Nothing is decided by it, and it is never sent anywhere.
+"""
+
+import logging
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from trypact.kinds import Operation
+
+
+class Context(NamedTuple):
+    """A transaction and, in its participants, what they are doing for it."""
+
+    # Empty while a set-based handler runs, which is for many transactions at once.
+    xid: str
+    # Empty in the initiator, and for a set-based handler.
+    branch_id: str = ""
+    # "participant.verb"; empty in the initiator.
+    action: str = ""
+    # None in the initiator.
+    operation: Operation | None = None
+
+
+_current: ContextVar[Context | None] = ContextVar("trypact.context", default=None)
+
+
+def current() -> Context | None:
+    """Return what runs here; None outside of handlers and transactions."""
+    return _current.get()
+
+
+@contextmanager
+def bound(context: Context) -> Iterator[None]:
+    """Say that this runs here, for as long as the block lasts; what was said before returns."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class LogFilter(logging.Filter):
+    """Gives log records `xid`, `branch_id`, `action` and `operation`; empty where nothing runs.
+
+    Add it to a handler of `logging`, so that records of every logger pass it. It drops none, and
+    leaves what a record has already.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Complete a record; always True."""
+        for name, value in _words().items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+def add_context(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Add what runs here to an event of structlog, without what is empty; a processor."""
+    for name, value in _words().items():
+        if value:
+            event.setdefault(name, value)
+    return event
+
+
+_NOTHING = Context("")
+
+
+def _words() -> dict[str, str]:
+    return {name: str(value or "") for name, value in (current() or _NOTHING)._asdict().items()}
