@@ -5,8 +5,9 @@ Initiators use `Client` (or `SyncClient`) with branches described by `tcc`, `sag
 imports neither SQLAlchemy nor the coordinator.
 """
 
-from trypact import errors, fence
+from trypact import context, errors, fence
 from trypact._handlers import many
+from trypact.action import Action
 from trypact.branches import Branch, message, notice, saga, tcc
 from trypact.call import PENDING, Call
 from trypact.client import Client, Transaction
@@ -29,6 +30,7 @@ from trypact.sync_client import SyncClient, SyncTransaction
 
 __all__ = [
     "PENDING",
+    "Action",
     "Branch",
     "BranchOutcome",
     "BranchRefused",
@@ -56,6 +58,7 @@ __all__ = [
     "Transaction",
     "TransactionCancelled",
     "TrypactError",
+    "context",
     "errors",
     "fence",
     "many",

@@ -13,6 +13,8 @@ class Ok(msgspec.Struct, frozen=True, gc=False):
     """Done, or done before; the result is that of the first time."""
 
     result: bytes = b""
+    # Of a Try: when what it reserved is given up, in the coordinator's time; 0 for never.
+    expires_at_us: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

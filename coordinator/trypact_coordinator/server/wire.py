@@ -151,7 +151,9 @@ def reported_answer(answer: transaction_pb2.Answer) -> Ok | Refused:
     kind = answer.WhichOneof("kind")
     if kind == "ok":
         check_size("answer.ok.result", answer.ok.result, limits.RESULT_BYTES_MAX)
-        return Ok(answer.ok.result)
+        if (expires_at_us := answer.ok.expires_at_us) < 0:
+            raise InvalidArgument("answer.ok.expires_at_us", f"is {expires_at_us}", "at least 0")
+        return Ok(answer.ok.result, expires_at_us)
     if kind == "refused":
         check_size("answer.refused.reason", answer.refused.reason, limits.REASON_BYTES_MAX)
         return Refused(answer.refused.reason)

@@ -60,15 +60,15 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
     """Read a participant's answer; what breaks the contract is Unknown."""
     kind = answer.WhichOneof("kind")
     if kind == "ok":
-        result = answer.ok.result
-        if not result:
+        result, expires_at_us = answer.ok.result, answer.ok.expires_at_us
+        if not (result or expires_at_us):
             return _OK
         if len(result) > limits.RESULT_BYTES_MAX:
             most = limits.RESULT_BYTES_MAX
             return Unknown(
                 f"OUT_OF_RANGE: a result of {len(result)} bytes; at most {most} are allowed"
             )
-        return Ok(result)
+        return Ok(result, max(expires_at_us, 0))
     if kind == "refused":
         return Refused(shorten(answer.refused.reason, limits.REASON_BYTES_MAX))
     if kind == "retry":

@@ -325,15 +325,21 @@ class Answer(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         RESULT_FIELD_NUMBER: _builtins.int
+        EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
         result: _builtins.bytes
+        expires_at_us: _builtins.int
+        """To the Try of a tcc branch: microseconds since 1970-01-01T00:00Z after which what it reserved
+        is not held any more. The transaction is decided before that. Zero means for ever.
+        """
         def __init__(
             self,
             *,
             result: _builtins.bytes = ...,
+            expires_at_us: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_us", b"expires_at_us", "result", b"result"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
