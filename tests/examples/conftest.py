@@ -1,0 +1,78 @@
+"""Where the examples are run: a folder of their own, beside a coordinator for development."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.examples.sessions import EXAMPLES, Step
+from tests.servers.process import BIN, SECONDS_MAX, ServerProcess
+
+# What the programs show; a test's web application listens elsewhere.
+PORT_SHOWN = "8000"
+STARTED = r"[Rr]unning on http://\S+:(\d+)"
+
+
+class Terminal:
+    """Runs the commands of a session, those that end in `&` in the background."""
+
+    def __init__(self, folder: Path, coordinator: str) -> None:
+        self._folder = folder
+        self._environment = {"TRYPACT_SERVER": coordinator}
+        self._port = PORT_SHOWN
+        self._background: list[ServerProcess] = []
+
+    def run(self, step: Step) -> str:
+        """Run one command, which must succeed; return what it says on stdout."""
+        if step.in_background:
+            self._start(step.words)
+            return ""
+        done = subprocess.run(
+            self._local(word.replace(f":{PORT_SHOWN}", f":{self._port}") for word in step.words),
+            cwd=self._folder,
+            env={"PATH": f"{BIN}:/usr/bin:/bin", **self._environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS_MAX,
+        )
+        said = "".join(process.output for process in self._background)
+        assert done.returncode == 0, f"{step}: {done.stdout}{done.stderr}{said}"
+        return done.stdout
+
+    def _start(self, words: tuple[str, ...]) -> None:
+        free = ["0" if word == PORT_SHOWN else word for word in words]
+        process = ServerProcess(self._local(free), self._environment, self._folder)
+        self._background.append(process)
+        self._port = process.wait_for(STARTED)[1]
+
+    def _local(self, words: "Iterator[str] | list[str]") -> list[str]:
+        program, *rest = words
+        return [str(BIN / program) if (BIN / program).exists() else program, *rest]
+
+    def close(self) -> None:
+        """Stop what runs in the background. It must not have failed meanwhile."""
+        for process in self._background:
+            process.stop()
+            assert "Traceback" not in process.output, process.output
+
+
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a `trypact dev`."""
+    command = [BIN / "trypact", "dev", "--listen", "127.0.0.1:0", "--http-listen", "off"]
+    process = ServerProcess(command, folder=tmp_path_factory.mktemp("coordinator"))
+    yield process.wait_for(r"listening on (\S+)")[1]
+    process.kill()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, coordinator: str) -> Iterator[Terminal]:
+    """A terminal in a copy of the examples."""
+    folder = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("*.db*", "__pycache__"))
+    opened = Terminal(folder, coordinator)
+    yield opened
+    opened.close()
