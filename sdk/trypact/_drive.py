@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import grpc
 
-from trypact._outbox import Outbox
+from trypact._departures import Departures
 from trypact.kinds import Operation, from_wire
 from trypact.limits import shortened
 from trypact.v1 import participant_pb2, transaction_pb2
@@ -37,7 +37,7 @@ class Drive:
 
     def __init__(self, attend: Attend) -> None:
         self._attend = attend
-        self._outbox: Outbox[participant_pb2.DriveResponse.Item] = Outbox()
+        self._departures: Departures[participant_pb2.DriveResponse.Item] = Departures()
         # Calls without an answer, and calls whose answer has not left yet either.
         self._open = 0
         self._within = 0
@@ -57,7 +57,7 @@ class Drive:
         """
         reading = asyncio.create_task(self._read(requests))
         try:
-            async for items in self._outbox:
+            async for items in self._departures:
                 yield participant_pb2.DriveResponse(items=items)
                 # Only now, so that a coordinator that does not read is not read from either.
                 self._within -= len(items)
@@ -81,7 +81,7 @@ class Drive:
         finally:
             beginning.cancel()
             finishing.cancel()
-            self._outbox.close()
+            self._departures.close()
 
     async def _begin(self, requests: AsyncIterator[participant_pb2.DriveRequest]) -> None:
         async for batch in requests:
@@ -121,7 +121,7 @@ class Drive:
             reply.error = shortened(f"{answer.status.name}: {answer.message}")
         else:
             reply.answer.CopyFrom(answer)
-        self._outbox.put(reply, reply.ByteSize())
+        self._departures.put(reply, reply.ByteSize())
         self._open -= 1
         if not self._open:
             self._changed.set()

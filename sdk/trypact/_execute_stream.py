@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
+from trypact._departures import BATCH_BYTES_MAX, Departures
 from trypact._exchange import Failure, failure_of
-from trypact._outbox import BATCH_BYTES_MAX, Outbox
 from trypact.v1 import initiator_pb2
 
 Reply = initiator_pb2.ExecuteResponse | Failure
@@ -41,7 +41,7 @@ class _Asked(NamedTuple):
     future: "asyncio.Future[Reply]"
     # By the loop's clock.
     late_at: float
-    # In the outbox.
+    # Among the departures.
     place: int
 
 
@@ -57,7 +57,7 @@ class ExecuteStream:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._ids = count(1)
-        self._outbox: Outbox[tuple[int, bytes]] = Outbox()
+        self._departures: Departures[tuple[int, bytes]] = Departures()
         # Who waits for the reply to an id.
         self._waiting: dict[int, _Asked] = {}
         # One timer for all time-outs: almost every reply comes long before its own.
@@ -70,12 +70,12 @@ class ExecuteStream:
         The reply is UNAVAILABLE at once where too much waits for the coordinator to read it.
         """
         id_, future = next(self._ids), self._loop.create_future()
-        if self._outbox.size_bytes > UNSENT_BYTES_MAX:
+        if self._departures.size_bytes > UNSENT_BYTES_MAX:
             future.set_result(_FULL)
             return future
         data = _batch_of_one(id_, request, timeout)
         late_at = self._loop.time() + timeout
-        place = self._outbox.put((id_, data), len(data))
+        place = self._departures.put((id_, data), len(data))
         self._waiting[id_] = _Asked(future, late_at, place)
         if self._timer is None or late_at < self._timer.when():
             self._look_at(late_at)
@@ -115,7 +115,7 @@ class ExecuteStream:
 
     async def _write(self, stream: Any) -> None:
         try:
-            async for batch in self._outbox:
+            async for batch in self._departures:
                 if data := b"".join(data for id_, data in batch if self._is_awaited(id_)):
                     await stream.write(data)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -125,7 +125,7 @@ class ExecuteStream:
         asked = self._waiting.pop(id_, None)
         if asked is None:
             return
-        self._outbox.withdraw(asked.place)
+        self._departures.withdraw(asked.place)
         # One whose caller was cancelled is done, and waits for nothing.
         if not asked.future.done():
             asked.future.set_result(reply)

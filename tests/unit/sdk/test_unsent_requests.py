@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from grpc.aio import EOF  # type: ignore[attr-defined]
 from trypact import _execute_stream
+from trypact._departures import Departures
 from trypact._exchange import Failure
 from trypact._execute_stream import ExecuteStream
-from trypact._outbox import Outbox
 from trypact.v1 import initiator_pb2
 
 FOR_LONG_S = 60.0
@@ -90,20 +90,20 @@ async def test_above_its_bound_nothing_more_is_taken_until_there_is_room(
     await stream.close()
 
 
-async def test_an_outbox_knows_what_has_not_left() -> None:
-    outbox: Outbox[str] = Outbox()
-    first, second, _ = outbox.put("a", 1), outbox.put("b", 10), outbox.put("c", 100)
-    outbox.withdraw(second)
-    assert outbox.size_bytes == 101
+async def test_departures_know_what_has_not_left() -> None:
+    departures: Departures[str] = Departures()
+    first, second, _ = departures.put("a", 1), departures.put("b", 10), departures.put("c", 100)
+    departures.withdraw(second)
+    assert departures.size_bytes == 101
 
-    assert await anext(outbox) == ["a", "c"]
-    outbox.withdraw(first)
-    assert outbox.size_bytes == 0
+    assert await anext(departures) == ["a", "c"]
+    departures.withdraw(first)
+    assert departures.size_bytes == 0
 
 
 async def test_what_does_not_fit_keeps_its_place_in_the_next_batch() -> None:
-    outbox: Outbox[str] = Outbox()
+    departures: Departures[str] = Departures()
     for item, size_bytes in (("a", 600_000), ("b", 600_000), ("c", 1)):
-        outbox.put(item, size_bytes)
+        departures.put(item, size_bytes)
 
-    assert [await anext(outbox), await anext(outbox)] == [["a"], ["b", "c"]]
+    assert [await anext(departures), await anext(departures)] == [["a"], ["b", "c"]]

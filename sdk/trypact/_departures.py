@@ -12,7 +12,7 @@ BATCH_ITEMS_MAX = 256
 BATCH_BYTES_MAX = 1024 * 1024
 
 
-class Outbox(Generic[ItemT]):
+class Departures(Generic[ItemT]):
     """Collects items for one writer, which iterates over their batches.
 
     There is no timer and no waiting for company; what does not fit is the next batch.
