@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start for themselves is installed: PostgreSQL, Node with the
-# packages of its participant, and promtool. The tests run throw-away instances on free ports;
+# Makes sure that what the tests start for themselves is installed: PostgreSQL, MariaDB, Redis, Node
+# with the packages of its participant, and promtool. The tests run throw-away instances on free ports;
 # nothing is left running by this.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     missing+=(postgresql)
+command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+command -v redis-server >/dev/null || missing+=(redis-server)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 

@@ -4,8 +4,13 @@ A fence keeps one row for each branch in the participant's own database, written
 transaction as the business rows: duplicates get the first answer, a Cancel without a Try
 succeeds, and a Try after its Cancel is refused for ever.
 
-`SqlAlchemyFence` and `sqlite_engine` need the extra `trypact[sqlalchemy]`; they are imported when
-they are first asked for, so that `import trypact` stays light.
+All but the protocols need a library of an extra, and are imported when they are first asked for,
+so that `import trypact` stays light:
+
+    trypact[sqlalchemy]  SqlAlchemyFence, AsyncSqlAlchemyFence, fence_table, sqlite_engine,
+                         async_sqlite_engine
+    trypact[mysql]       PyMySQL, for SqlAlchemyFence on MySQL and MariaDB
+    trypact[mysql-async] asyncmy, for AsyncSqlAlchemyFence on MySQL and MariaDB
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,21 +19,33 @@ from trypact.fence.contract import AsyncFence, Fence
 from trypact.fence.rules import Status
 
 if TYPE_CHECKING:
+    from trypact.fence.asynchronous import AsyncSqlAlchemyFence
     from trypact.fence.sql import SqlAlchemyFence
-    from trypact.fence.sqlite import sqlite_engine
+    from trypact.fence.sqlite import async_sqlite_engine, sqlite_engine
     from trypact.fence.statements import fence_table
 
-__all__ = ["AsyncFence", "Fence", "SqlAlchemyFence", "Status", "fence_table", "sqlite_engine"]
+__all__ = [
+    "AsyncFence",
+    "AsyncSqlAlchemyFence",
+    "Fence",
+    "SqlAlchemyFence",
+    "Status",
+    "async_sqlite_engine",
+    "fence_table",
+    "sqlite_engine",
+]
 
 _LAZY = {
+    "AsyncSqlAlchemyFence": "trypact.fence.asynchronous",
     "SqlAlchemyFence": "trypact.fence.sql",
+    "async_sqlite_engine": "trypact.fence.sqlite",
     "fence_table": "trypact.fence.statements",
     "sqlite_engine": "trypact.fence.sqlite",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs SQLAlchemy when it is first asked for."""
+    """Import what needs an extra when it is first asked for."""
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

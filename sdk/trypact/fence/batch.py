@@ -13,12 +13,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from trypact.call import PENDING, FencedCall, Ok, Pending, PendingType, Refused
-from trypact.errors import ParticipantError, Refuse, TryTooLate
+from trypact.errors import ParticipantError, Refuse
 from trypact.fence import rules
 from trypact.fence.connections import Savepoint, ends_all, held, trouble_of
 from trypact.fence.contract import ALONE, Asked, Together, Verdict
-from trypact.fence.rows import FenceRow, Key, Rows
-from trypact.fence.rules import Row, Status
+from trypact.fence.local import too_late
+from trypact.fence.rows import Rows
+from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.kinds import Operation
 
 logger = logging.getLogger("trypact.fence")
@@ -75,8 +76,10 @@ class Batch:
                     self._run_one(unit.asked[0], savepoint)
                 else:
                     # One that is all by itself has nobody to be protected from it.
-                    behind = savepoint if len(units) > 1 else None
+                    behind = savepoint if len(units) > 1 or savepoint.tells else None
                     self._run_set(unit.together, unit.asked, behind)
+            if savepoint.tells:
+                savepoint.end()
         if self._changed:
             self._rows.write(self._connection, sorted(self._changed))
         self._written = True
@@ -98,7 +101,7 @@ class Batch:
     def _meet(self, calls: list[FencedCall]) -> None:
         """Insert or find each call's row, and give the verdicts that need no handler."""
         now = self._now()
-        new = [_row(call, now) for call in calls if call.operation is not Operation.CONFIRM]
+        new = [rules.row_of(call, now) for call in calls if call.operation is not Operation.CONFIRM]
         if new:
             self.inserted_at = now
             self._inserted = self._rows.put(self._connection, sorted(new))
@@ -223,18 +226,13 @@ class Batch:
         before = self._found.get(key_of(call))
         if before is not None:
             result, reason = before.result, before.reason
-        row = _row(call, self._now())
+        row = rules.row_of(call, self._now())
         self._changed.append(row._replace(status=str(status), result=result, reason=reason))
 
 
 def key_of(call: FencedCall) -> Key:
     """Return what names the call's row."""
     return call.xid, call.branch_id
-
-
-def too_late(late_us: int) -> TryTooLate:
-    """Return the error of a Try that came so much after its time."""
-    return TryTooLate(f"the Try is {late_us / 1e6:.3f} s too late by this participant's clock")
 
 
 def _units(asked: Iterable[Asked]) -> list[_Unit]:
@@ -250,19 +248,3 @@ def _units(asked: Iterable[Asked]) -> list[_Unit]:
         if together is not None:
             sets[together] = units[-1]
     return units
-
-
-def _row(call: FencedCall, now: int) -> FenceRow:
-    """Return the row as it is once the operation has run without a result."""
-    return FenceRow(
-        xid=call.xid,
-        branch_id=call.branch_id,
-        action=call.action,
-        kind=str(call.kind),
-        status=str(rules.DONE[call.operation]),
-        result=b"",
-        reason="",
-        created_at=now,
-        updated_at=now,
-        not_after=call.not_after_us,
-    )

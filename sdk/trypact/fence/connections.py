@@ -10,19 +10,30 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from trypact.errors import ParticipantError
+from trypact.fence.local import ENDED, HIDDEN
 
 # PostgreSQL: serialization_failure, deadlock_detected.
-_GIVEN_UP = frozenset({"40001", "40P01"})
+GIVEN_UP_STATES = frozenset({"40001", "40P01"})
+# MySQL: a deadlock (on Galera also of two nodes, found at COMMIT), a row that has changed since
+# the snapshot. Not the end of a wait for a lock: that was longer than anybody still waits.
+_GIVEN_UP_CODES = frozenset({1213, 1020})
+# PostgreSQL's classes of errors that are no fault of the statement: connections, resources, locks
+# that are not to be had, operators.
+UNAVAILABLE_CLASSES = frozenset({"08", "53", "55", "57"})
+# MySQL's: too many connections, Galera not ready, shutting down, network, lock wait, read only,
+# interrupted, killed; and all that the client itself found out.
+_UNAVAILABLE_CODES = frozenset(
+    {1040, 1047, 1053, 1158, 1159, 1160, 1161, 1203, 1205, 1290, 1317, 1927, *range(2000, 3000)}
+)
+_SAVEPOINT_IS_GONE = 1305
+MYSQL = ("mysql", "mariadb")
 # Of libpq's transaction states: no transaction is open; one is, and can be committed.
 _IDLE, _IN_TRANSACTION = 0, 2
 # In the `info` of a connection on which a batch is being run.
 _HELD = "trypact.held"
-
-ENDED = "ended the fence's local transaction; what it did cannot be undone any more"
-HIDDEN = "hid an error of the database, which undid the local transaction; nothing of it was kept"
 
 _NO_ENDING = "a handler must not {}; the local transaction is the fence's"
 # What begins or ends a transaction of SQLite's or PostgreSQL's, at the start of a statement.
@@ -30,6 +41,13 @@ _ENDS = re.compile(
     r"""(?: \s | -- [^\n]* (?:\n|$) | /\* .*? \*/ | ; )*
     ( COMMIT | END | ABORT | BEGIN | START \s+ TRANSACTION | PREPARE \s+ TRANSACTION
     | ROLLBACK (?! \s+ (?: (?:WORK|TRANSACTION) \s+ )? TO \b ) ) \b""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# What MySQL commits for besides.
+_COMMITS = re.compile(
+    r"""(?: \s | -- [^\n]* (?:\n|$) | \# [^\n]* (?:\n|$) | /\* .*? \*/ | ; )*
+    ( (?: CREATE | DROP ) (?! \s+ TEMPORARY \b ) | ALTER | TRUNCATE | RENAME | LOCK | UNLOCK | GRANT
+    | REVOKE | ANALYZE | OPTIMIZE | REPAIR | FLUSH | SET \s+ (?:@@|SESSION\s+)? AUTOCOMMIT ) \b""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 # Where a semicolon separates nothing: in texts, names and comments.
@@ -41,9 +59,23 @@ _QUOTED = re.compile(
 
 def given_up(error: Exception) -> bool:
     """Whether the database undid the transaction in favour of another one."""
-    original = getattr(error, "orig", None) or error
-    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    return state in _GIVEN_UP
+    state, code = _said_of(error)
+    return state in GIVEN_UP_STATES or code in _GIVEN_UP_CODES
+
+
+def unavailable(error: DBAPIError) -> bool:
+    """Whether it is no fault of the statement, but the database that does not answer."""
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state, code = _said_of(error)
+    if code:
+        return code in _UNAVAILABLE_CODES
+    return isinstance(error, OperationalError) or state[:2] in UNAVAILABLE_CLASSES
+
+
+def savepoint_is_gone(error: Exception) -> bool:
+    """Whether MySQL says that there is no such savepoint: its transaction has ended before."""
+    return _said_of(error)[1] == _SAVEPOINT_IS_GONE
 
 
 def ends_all(error: Exception) -> bool:
@@ -52,23 +84,31 @@ def ends_all(error: Exception) -> bool:
     return lost or given_up(error)
 
 
-def said_by(error: Exception) -> str:
-    """Return what the database said, without the statement and its parameters."""
+def _said_of(error: Exception) -> tuple[str, int]:
+    """Return the SQLSTATE of PostgreSQL's drivers and the number of MySQL's; "" and 0 for none."""
     original = getattr(error, "orig", None) or error
-    text = str(original).strip().splitlines()
-    return f"{type(original).__name__}: {text[0] if text else ''}"
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""
+    code = original.args[0] if original.args and isinstance(original.args[0], int) else 0
+    return state, code
 
 
 def trouble_of(connection: Connection) -> str | None:
     """Return what is wrong with the open transaction, for what the driver knows; None if sound."""
     raw: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite":
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
         # SQLite itself rolls back where it cannot undo one statement: a full disk, for example.
         return None if raw.in_transaction else HIDDEN
+    if dialect in MYSQL:
+        # Only a savepoint that is gone tells.
+        return None
     status = getattr(getattr(raw, "info", None), "transaction_status", None)
     if status is None:
         # A driver that does not tell; the database does.
-        connection.exec_driver_sql("SELECT 1")
+        try:
+            connection.exec_driver_sql("SELECT 1")
+        except DBAPIError:
+            return HIDDEN
         return None
     if status == _IDLE:
         return ENDED
@@ -99,18 +139,29 @@ def _refuse_commit(connection: Connection) -> None:
 
 def _refuse_statement(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
     """Refuse before it is run what nobody could undo after it."""
-    if connection.info.get(_HELD) and (ending := ending_in(statement)):
+    if not connection.info.get(_HELD):
+        return
+    if ending := ending_in(statement, commits=connection.dialect.name in MYSQL):
         raise ParticipantError(_NO_ENDING.format(ending))
 
 
-def ending_in(statement: str) -> str | None:
-    """Return the words in a text of SQL that begin or end a transaction, in upper case."""
-    found = _ENDS.match(statement)
-    if found is None and ";" in statement:
+def ending_in(statement: str, *, commits: bool = False) -> str | None:
+    """Return the words in a text of SQL that begin or end a transaction, in upper case.
+
+    Args:
+        statement: one statement, or several with semicolons between them.
+        commits: whether the database commits by itself for some others, as MySQL does.
+    """
+    beginnings = (_ENDS, _COMMITS) if commits else (_ENDS,)
+    parts = [statement]
+    if ";" in statement:
         # PostgreSQL takes several statements in one text.
-        parts = _QUOTED.sub(" ", statement).split(";")
-        found = next(filter(None, map(_ENDS.match, parts)), None)
-    return found[1].upper() if found else None
+        parts += _QUOTED.sub(" ", statement).split(";")
+    for part in parts:
+        for beginning in beginnings:
+            if found := beginning.match(part):
+                return found[1].upper()
+    return None
 
 
 class Savepoint:
@@ -125,7 +176,10 @@ class Savepoint:
     def __init__(self, connection: Connection) -> None:
         raw: Any = connection.connection.driver_connection
         self._cursor = raw.cursor()
-        self._one_by_one = connection.dialect.name == "sqlite"
+        # Only PostgreSQL takes several statements in one text.
+        self._one_by_one = connection.dialect.name != "postgresql"
+        # Whether nothing else says that the transaction has ended.
+        self.tells = connection.dialect.name in MYSQL
         self._begun = False
         self._used = False
 
@@ -142,6 +196,12 @@ class Savepoint:
         self._execute(f"ROLLBACK TO SAVEPOINT {self._NAME}")
         # It stays, and the next one begins where this one did.
         self._used = False
+
+    def end(self) -> None:
+        """Keep what came since `begin`. Raises the driver's error if the transaction has ended."""
+        if self._begun:
+            self._execute(f"RELEASE SAVEPOINT {self._NAME}")
+        self._begun = self._used = False
 
     def _execute(self, *statements: str) -> None:
         for statement in statements if self._one_by_one else ("; ".join(statements),):

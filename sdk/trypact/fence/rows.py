@@ -9,7 +9,7 @@ changes are inserts that always meet their row.
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import (
     JSON,
@@ -25,28 +25,12 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from trypact.fence.rules import Row, Status
+from trypact.fence.rules import FenceRow, Key, Row, Status
 
-Key = tuple[str, str]
 _KEY = ("xid", "branch_id")
 _CHANGED = ("status", "result", "reason", "updated_at")
-
-
-class FenceRow(NamedTuple):
-    """A whole row, in the order of the table's columns."""
-
-    xid: str
-    branch_id: str
-    action: str
-    kind: str
-    status: str
-    result: bytes
-    reason: str
-    created_at: int
-    updated_at: int
-    not_after: int
 
 
 class Rows(Protocol):
@@ -70,7 +54,9 @@ class Rows(Protocol):
 
 def rows_of(table: Table, dialect: str) -> Rows:
     """Return the rows of a fence's table in a database of that dialect."""
-    return _SqliteRows(table) if dialect == "sqlite" else _PostgresRows(table)
+    if dialect == "postgresql":
+        return _PostgresRows(table)
+    return _SqliteRows(table) if dialect == "sqlite" else _MysqlRows(table)
 
 
 def _rows(found: Iterable[Any]) -> dict[Key, Row]:
@@ -203,8 +189,52 @@ class _SqliteRows:
         connection.exec_driver_sql(self._write, changes)
 
 
-def _marks(columns: int, rows: int) -> str:
-    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
+class _MysqlRows:
+    """One text of SQL for all rows, and a look at what it has inserted.
+
+    MySQL does not tell which rows an INSERT has inserted and which it has met. It changes those it
+    meets, so that afterwards only the inserted ones are as old as their last change.
+    """
+
+    def __init__(self, table: Table) -> None:
+        dialect: Any = mysql.dialect()
+        self._table = dialect.identifier_preparer.format_table(table)
+        self._columns = ", ".join(FenceRow._fields)
+        self._changes = ", ".join(f"{name} = VALUES({name})" for name in _CHANGED)
+
+    def put(self, connection: Connection, rows: Sequence[FenceRow]) -> set[Key]:
+        touched = "updated_at = GREATEST(updated_at, created_at) + 1"
+        self._insert(connection, rows, touched)
+        statement = (
+            f"SELECT xid, branch_id FROM {self._table}"  # noqa: S608
+            f" WHERE (xid, branch_id) IN ({_marks(2, len(rows), '%s')})"
+            " AND updated_at = created_at FOR UPDATE"
+        )
+        keys = _flat([row[: len(_KEY)] for row in rows])
+        return {(xid, branch_id) for xid, branch_id in connection.exec_driver_sql(statement, keys)}
+
+    def read(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
+        statement = (
+            "SELECT xid, branch_id, action, kind, status, result, reason"  # noqa: S608
+            f" FROM {self._table}"
+            f" WHERE (xid, branch_id) IN ({_marks(2, len(keys), '%s')}) FOR UPDATE"
+        )
+        return _rows(connection.exec_driver_sql(statement, _flat(keys)))
+
+    def write(self, connection: Connection, rows: Sequence[FenceRow]) -> None:
+        self._insert(connection, rows, self._changes)
+
+    def _insert(self, connection: Connection, rows: Sequence[FenceRow], changes: str) -> None:
+        statement = (
+            f"INSERT INTO {self._table} ({self._columns})"  # noqa: S608
+            f" VALUES {_marks(len(FenceRow._fields), len(rows), '%s')}"
+            f" ON DUPLICATE KEY UPDATE {changes}"
+        )
+        connection.exec_driver_sql(statement, _flat(rows))
+
+
+def _marks(columns: int, rows: int, mark: str = "?") -> str:
+    return ", ".join([f"({', '.join([mark] * columns)})"] * rows)
 
 
 def _flat(rows: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

@@ -23,6 +23,26 @@ class Status(StrEnum):
     DELIVERED = "DELIVERED"
 
 
+# What names a fence row: the xid and the branch's id.
+Key = tuple[str, str]
+
+
+class FenceRow(NamedTuple):
+    """A whole fence row, in the order of the table's columns; instants are microseconds."""
+
+    xid: str
+    branch_id: str
+    action: str
+    kind: str
+    status: str
+    result: bytes
+    reason: str
+    created_at: int
+    updated_at: int
+    # The last Try's; a Try that arrives later is not run. 0 for a row without one.
+    not_after: int
+
+
 class Row(NamedTuple):
     """A fence row, as far as the rules are concerned."""
 
@@ -99,6 +119,25 @@ OPERATION_OF_PENDING = {status: operation for operation, status in PENDING.items
 
 # Whose results their initiators see.
 WITH_RESULT = frozenset({_TRY, _DELIVER})
+
+# What may go once the coordinator says that nothing more can come: never what is tried or pending.
+COLLECTABLE = (_S.REFUSED, _S.CONFIRMED, _S.CANCELLED, _S.DELIVERED)
+
+
+def row_of(call: FencedCall, now: int) -> FenceRow:
+    """Return the row as it is once the operation has run without a result."""
+    return FenceRow(
+        xid=call.xid,
+        branch_id=call.branch_id,
+        action=call.action,
+        kind=str(call.kind),
+        status=str(DONE[call.operation]),
+        result=b"",
+        reason="",
+        created_at=now,
+        updated_at=now,
+        not_after=call.not_after_us,
+    )
 
 
 def meet(call: FencedCall, row: Row | None) -> Answer | None:

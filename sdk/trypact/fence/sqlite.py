@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 # Long enough for a queue of writers, no longer than the coordinator waits for a call.
 BUSY_TIMEOUT_MS = 4_000
@@ -25,14 +26,28 @@ def sqlite_engine(database: str | Path | URL, **arguments: Any) -> Engine:
 
     Raises ValueError for a database in memory, which no two connections share.
     """
-    url = database if isinstance(database, URL) else _url(str(database))
-    if url.get_backend_name() != "sqlite":
-        raise ValueError(f"{url} is no SQLite database")
-    if url.database in (None, "", ":memory:") or "mode" in url.query:
-        raise ValueError("a participant's SQLite database is a file; in memory nothing lasts")
     # Parameters in error messages would carry business data into logs.
-    engine = create_engine(url, **{"hide_parameters": True, **arguments})
+    engine = create_engine(_file(database), **{"hide_parameters": True, **arguments})
+    _set_up(engine)
+    return engine
 
+
+def async_sqlite_engine(database: str | Path | URL, **arguments: Any) -> AsyncEngine:
+    """Return the same for aiosqlite: an engine of SQLAlchemy's asyncio extension.
+
+    Args:
+        database: a path, or a URL such as "sqlite+aiosqlite:///inventory.db".
+        arguments: passed on to SQLAlchemy's `create_async_engine`.
+
+    Raises ValueError for a database in memory, which no two connections share.
+    """
+    url = _file(database).set(drivername="sqlite+aiosqlite")
+    engine = create_async_engine(url, **{"hide_parameters": True, **arguments})
+    _set_up(engine.sync_engine)
+    return engine
+
+
+def _set_up(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
         # The driver must not open transactions by itself; `_begun` does.
@@ -52,7 +67,14 @@ def sqlite_engine(database: str | Path | URL, **arguments: Any) -> Engine:
     def _begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return engine
+
+def _file(database: str | Path | URL) -> URL:
+    url = database if isinstance(database, URL) else _url(str(database))
+    if url.get_backend_name() != "sqlite":
+        raise ValueError(f"{url} is no SQLite database")
+    if url.database in (None, "", ":memory:") or "mode" in url.query:
+        raise ValueError("a participant's SQLite database is a file; in memory nothing lasts")
+    return url
 
 
 def _url(database: str) -> URL:
@@ -65,7 +87,7 @@ def begin_immediate(connection: Connection) -> None:
         return
     raw: Any = connection.connection.driver_connection
     if not connection.info.get(_DURABLE):
-        _require_full_sync(raw)
+        _require_full_sync(connection.connection.dbapi_connection, raw.in_transaction)
         connection.info[_DURABLE] = True
     if raw.in_transaction:
         # An engine with the hook that SQLAlchemy's documentation shows: its deferred transaction
@@ -74,13 +96,14 @@ def begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _require_full_sync(raw: Any) -> None:
-    cursor = raw.cursor()
+def _require_full_sync(connection: Any, in_transaction: bool) -> None:
+    cursor = connection.cursor()
     try:
-        (level,) = cursor.execute("PRAGMA synchronous").fetchone()
+        cursor.execute("PRAGMA synchronous")
+        (level,) = cursor.fetchone()
         if level < 2:
-            if raw.in_transaction:
-                raw.rollback()
+            if in_transaction:
+                connection.rollback()
             cursor.execute("PRAGMA synchronous = FULL")
     finally:
         cursor.close()

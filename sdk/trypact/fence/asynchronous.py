@@ -1,0 +1,86 @@
+"""The fence for coroutines, over SQLAlchemy's asyncio extension.
+
+It is the synchronous fence, run as SQLAlchemy itself runs below its asyncio extension: in a
+greenlet, from which whatever waits is awaited on the event loop. So there is no second copy of
+the steps, and no thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from trypact.call import Answer, FencedCall, PendingType
+from trypact.clock import now_us
+from trypact.fence.contract import AsyncHandler
+from trypact.fence.database import SqlAlchemyDatabase
+from trypact.fence.local import LocalFence
+from trypact.kinds import Operation
+
+
+class AsyncSqlAlchemyFence:
+    """A fence in the database of an engine of SQLAlchemy's asyncio extension.
+
+    Args:
+        engine: an asynchronous engine of SQLite (a file; see `async_sqlite_engine`), PostgreSQL,
+            MySQL or MariaDB. Each call takes one of its connections for as long as it runs.
+        table: what `fence_table` returned, if the service's migrations create it.
+        now: microseconds since 1970-01-01T00:00Z.
+
+    Raises ValueError for another database.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        table: Table | None = None,
+        now: Callable[[], int] = now_us,
+    ) -> None:
+        if not isinstance(engine, AsyncEngine):
+            raise ValueError("this fence takes an engine from `create_async_engine`")
+        self._engine = engine
+        self._database = SqlAlchemyDatabase(engine.sync_engine, table)
+        self._fence = LocalFence(self._database, now=now, pause=_pause)
+        self.table = self._database.table
+
+    async def create_tables(self) -> None:
+        """Create the fence's table unless it exists."""
+        await greenlet_spawn(self._database.create_tables)
+
+    async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
+        """Answer a call, running the handler only if it has not run before; see `Fence.run`.
+
+        The handler gets an `AsyncConnection`.
+        """
+
+        def awaited(connection: Connection) -> bytes | PendingType:
+            return await_only(handler(AsyncConnection(self._engine, connection)))
+
+        return await greenlet_spawn(self._fence.run, call, awaited)
+
+    async def complete(
+        self,
+        connection: AsyncConnection,
+        xid: str,
+        branch_id: str,
+        *,
+        ok: Any = None,
+        refused: str | None = None,
+        operation: Operation | None = None,
+    ) -> Operation:
+        """Complete a PENDING operation in the caller's transaction; see `LocalFence.complete`."""
+
+        def complete(handle: Connection) -> Operation:
+            return self._fence.complete(
+                handle, xid, branch_id, ok=ok, refused=refused, operation=operation
+            )
+
+        return await connection.run_sync(complete)
+
+
+def _pause(seconds: float) -> None:
+    await_only(asyncio.sleep(seconds))

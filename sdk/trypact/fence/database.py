@@ -1,0 +1,170 @@
+"""Local transactions of SQLAlchemy's, synchronous or below a greenlet of its asyncio extension."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, MetaData, RootTransaction, Table
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from trypact.errors import FenceUnavailable, ParticipantError
+from trypact.fence.connections import given_up, savepoint_is_gone, trouble_of, unavailable
+from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
+from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.fence.sqlite import begin_immediate
+from trypact.fence.statements import INSERTS, Statements, at, fence_table
+
+# What may come of opening a connection, or of a pool that has none left.
+CANNOT_OPEN = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+
+
+class SqlAlchemyDatabase:
+    """The database of an engine, with a fence's table in it.
+
+    Raises ValueError for a database that no fence is made for.
+    """
+
+    def __init__(self, engine: Engine, table: Table | None) -> None:
+        dialect = engine.dialect.name
+        if dialect not in INSERTS:
+            raise ValueError(
+                f"{dialect}: no fence for this database; use SQLite, PostgreSQL, MySQL or MariaDB"
+            )
+        self.engine = engine
+        self.one_writer = dialect == "sqlite"
+        self.table = fence_table(MetaData()) if table is None else table
+        self.statements = Statements(self.table, dialect)
+
+    def create_tables(self) -> None:
+        """Create the fence's table unless it exists."""
+        self.table.create(self.engine, checkfirst=True)
+
+    @contextmanager
+    def begin(self) -> Iterator["SqlAlchemyTransaction"]:
+        """Begin a local transaction; see `Database.begin`."""
+        try:
+            connection = self.open()
+        except OSError as error:
+            # Some drivers let it through as it is.
+            raise FenceUnavailable(said_by(error)) from error
+        with connection:
+            yield SqlAlchemyTransaction(connection, self.statements)
+
+    def join(self, handle: Connection) -> "SqlAlchemyTransaction":
+        """Return the local transaction of an open connection."""
+        return SqlAlchemyTransaction(handle, self.statements)
+
+    def trouble(self, error: Exception) -> Trouble:
+        """Say what an error means; see `Database.trouble`."""
+        if isinstance(error, PoolTimeoutError):
+            return Trouble.UNAVAILABLE
+        if not isinstance(error, DBAPIError):
+            return Trouble.NONE
+        if given_up(error):
+            return Trouble.GIVEN_UP
+        return Trouble.UNAVAILABLE if unavailable(error) else Trouble.NONE
+
+    def open(self) -> Connection:
+        """Return a connection in a transaction; on SQLite, the one that may write."""
+        connection = self.engine.connect()
+        try:
+            connection.begin()
+            if self.one_writer:
+                begin_immediate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def old(self, after: str, before_us: int, limit: int) -> list[str]:
+        """Return xids with rows that may be old enough; see `Database.old`."""
+        values = {"after": after, "before_us": before_us, "many": limit}
+        with self.engine.connect() as connection:
+            return list(connection.execute(self.statements.old, values).scalars())
+
+    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+        """Delete old rows; see `Database.forget`."""
+        values = {"xids": list(xids), "before_us": before_us, "statuses": list(map(str, statuses))}
+        with self.begin() as transaction:
+            deleted = transaction.handle.execute(self.statements.forget, values).rowcount
+            transaction.commit("the collector")
+        return int(deleted)
+
+
+class SqlAlchemyTransaction:
+    """A connection inside a transaction, and the fence's rows in it."""
+
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        self.handle = connection
+        self._transaction = connection.get_transaction()
+        self._sql = statements
+
+    def put(self, row: FenceRow) -> bool:
+        """Insert a row; see `LocalTransaction.put`."""
+        return self._sql.has_put(self.handle.execute(self._sql.put, row._asdict()))
+
+    def read(self, key: Key) -> Row | None:
+        """Return a row, locked; see `LocalTransaction.read`."""
+        found = self.handle.execute(self._sql.row, at(*key)).first()
+        if found is None:
+            return None
+        return Row(found.action, found.kind, Status(found.status), found.result, found.reason)
+
+    def lock(self, key: Key, now: int) -> None:
+        """Lock a row by a write, which on SQLite locks the database."""
+        self.handle.execute(self._sql.lock, {**at(*key), "updated_at": now})
+
+    def write(
+        self, key: Key, status: Status, now: int, result: bytes = b"", reason: str = ""
+    ) -> None:
+        """Change what a row says; see `LocalTransaction.write`."""
+        values: dict[str, Any] = {**at(*key), "status": str(status), "updated_at": now}
+        if result:
+            self.handle.execute(self._sql.change_with_result, {**values, "result": result})
+        elif reason:
+            self.handle.execute(self._sql.change_with_reason, {**values, "reason": reason})
+        else:
+            self.handle.execute(self._sql.change, values)
+
+    def remove(self, key: Key) -> None:
+        """Delete a row."""
+        self.handle.execute(self._sql.remove, at(*key))
+
+    @contextmanager
+    def shielded(self, *, refusable: bool) -> Iterator[None]:
+        """Surround a handler with a savepoint where one is needed.
+
+        MySQL ends a transaction without a word (DDL, a deadlock that a handler hides), and the
+        next statement begins another. The savepoint is gone then, and its release fails.
+        """
+        if not refusable and not self._sql.ends_silently:
+            yield
+            return
+        try:
+            with self.handle.begin_nested():
+                yield
+        except DBAPIError as error:
+            if savepoint_is_gone(error):
+                raise ParticipantError(f"the handler {ENDED}") from error
+            raise
+
+    def commit(self, who: str) -> None:
+        """Commit what `who` has done; see `LocalTransaction.commit`."""
+        commit(self.handle, self._transaction, who)
+
+
+def commit(connection: Connection, transaction: RootTransaction | None, who: str) -> None:
+    """Commit the transaction with which the connection began; see `LocalTransaction.commit`."""
+    if transaction is None or not transaction.is_active:
+        raise ParticipantError(f"{who} {ENDED}")
+    if (trouble := trouble_of(connection)) is not None:
+        raise ParticipantError(f"{who} {trouble}")
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        # SQLite may still be in the transaction; such a connection must not be used again.
+        connection.invalidate(error)
+        if given_up(error):
+            raise
+        raise FenceUnavailable(f"{MAYBE_COMMITTED}: {said_by(error)}") from error

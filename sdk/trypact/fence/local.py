@@ -1,0 +1,273 @@
+"""One call in one local transaction: the same steps for every database that has transactions.
+
+A `Database` knows how to begin a local transaction and what its errors mean; a `LocalTransaction`
+knows the fence's rows in it. What is done with them, and in which order, is here and only here, so
+that no two fences can differ in it. Nothing here waits but through those two, and `Pause`.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Any, Protocol
+
+from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
+from trypact.errors import FenceUnavailable, NotPending, Refuse, TryTooLate
+from trypact.fence import rules
+from trypact.fence.contract import Handler
+from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.kinds import Operation
+from trypact.limits import shortened
+from trypact.payload import encode
+
+logger = logging.getLogger("trypact.fence")
+
+# How often a local transaction is run again when the database gives it up for another one.
+ATTEMPTS_MAX = 5
+RETRY_SPREAD_S = 0.02
+
+# Waits for that many seconds.
+Pause = Callable[[float], object]
+
+MAYBE_COMMITTED = "it may or may not have committed"
+ENDED = "ended the fence's local transaction; what it did cannot be undone any more"
+HIDDEN = "hid an error of the database, which undid the local transaction; nothing of it was kept"
+
+
+class Trouble(Enum):
+    """What an error says of the local transaction it came from."""
+
+    # Nothing: it is the handler's, or a bug.
+    NONE = "none"
+    # The database undid it in favour of another one; run again, it may well succeed.
+    GIVEN_UP = "given up"
+    # The database does not answer, or nobody knows what became of the transaction.
+    UNAVAILABLE = "unavailable"
+
+
+class LocalTransaction(Protocol):
+    """An open local transaction, with the fence's rows in it."""
+
+    @property
+    def handle(self) -> Any:
+        """What handlers do their part with."""
+        ...
+
+    def put(self, row: FenceRow) -> bool:
+        """Insert a row; False if there is one. Waits for whoever is about to insert it."""
+        ...
+
+    def read(self, key: Key) -> Row | None:
+        """Return a row, kept from changing until the transaction ends."""
+        ...
+
+    def lock(self, key: Key, now: int) -> None:
+        """Keep a row from changing, if there is one, and let nobody else write meanwhile."""
+        ...
+
+    def write(
+        self, key: Key, status: Status, now: int, result: bytes = b"", reason: str = ""
+    ) -> None:
+        """Change what a row says; result and reason stay as they are unless given."""
+        ...
+
+    def remove(self, key: Key) -> None:
+        """Delete a row."""
+        ...
+
+    def shielded(self, *, refusable: bool) -> AbstractContextManager[None]:
+        """Surround a handler: if it is refusable, what it did is undone when it raises.
+
+        Raises ParticipantError at the end if the handler has ended the transaction, where that is
+        found out only like this.
+        """
+        ...
+
+    def commit(self, who: str) -> None:
+        """Commit what `who` has done.
+
+        Raises ParticipantError if the transaction is not sound any more, and FenceUnavailable if
+        nobody knows whether it has committed.
+        """
+        ...
+
+
+class Database(Protocol):
+    """Where a fence keeps its rows."""
+
+    def begin(self) -> AbstractContextManager[LocalTransaction]:
+        """Begin a local transaction; whatever has not been committed at its end is undone."""
+        ...
+
+    def join(self, handle: Any) -> LocalTransaction:
+        """Return the local transaction that somebody else has begun, and will commit."""
+        ...
+
+    def trouble(self, error: Exception) -> Trouble:
+        """Say what an error means for the transaction in which it was raised."""
+        ...
+
+    def old(self, after: str, before_us: int, limit: int) -> Sequence[str]:
+        """Return xids beyond `after`, in order, of which a row could be collected.
+
+        Such a row is of one of `rules.COLLECTABLE`, and neither its last change nor its `not_after`
+        is later than `before_us`.
+        """
+        ...
+
+    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+        """Delete the rows of these xids in one of these statuses; return how many.
+
+        Rows that have changed since, or whose `not_after` is later than `before_us`, stay.
+        """
+        ...
+
+
+class LocalFence:
+    """A fence in a database with local transactions.
+
+    Args:
+        database: where its rows are.
+        now: microseconds since 1970-01-01T00:00Z.
+        pause: how to wait before a transaction is run again.
+    """
+
+    def __init__(self, database: Database, *, now: Callable[[], int], pause: Pause) -> None:
+        self.database = database
+        self._now = now
+        self._pause = pause
+
+    def run(self, call: FencedCall, handler: Handler, /) -> Answer:
+        """Answer a call, running the handler only if it has not run before; see `Fence.run`."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._run_once(call, handler)
+            except Exception as error:
+                trouble = self.database.trouble(error)
+                if trouble is Trouble.GIVEN_UP and attempt < ATTEMPTS_MAX:
+                    logger.debug("%s of %s runs again: %s", call.operation, call.xid, error)
+                    # Out of step with the other transaction.
+                    self._pause(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
+                    continue
+                if trouble is Trouble.NONE:
+                    raise
+                raise FenceUnavailable(said_by(error)) from error
+
+    def complete(
+        self,
+        handle: Any,
+        xid: str,
+        branch_id: str,
+        *,
+        ok: Any = None,
+        refused: str | None = None,
+        operation: Operation | None = None,
+    ) -> Operation:
+        """Complete an operation that was answered with PENDING, in the caller's transaction.
+
+        Do the effect in the same local transaction, commit it, and then tell the coordinator with
+        `client.report(xid, branch_id, operation, ...)`.
+
+        Args:
+            handle: what the fence's handlers get, inside a transaction of the caller's.
+            xid: the transaction.
+            branch_id: the branch.
+            ok: the result, if it went well.
+            refused: the reason, if it is a business no; the effect must not be done then.
+            operation: the one that is meant; any that is pending unless given.
+
+        Returns the operation that is complete. Raises NotPending if there is none, above all when
+        the branch was cancelled meanwhile: then undo the local transaction.
+        """
+        transaction, key, now = self.database.join(handle), (xid, branch_id), self._now()
+        transaction.lock(key, now)
+        row = transaction.read(key)
+        pending = rules.OPERATION_OF_PENDING.get(row.status) if row else None
+        if pending is None or operation not in (None, pending):
+            says = row.status if row else "unknown here"
+            wanted = f"waiting for the end of its {operation}" if operation else "pending"
+            raise NotPending(f"branch {branch_id!r} of transaction {xid} is {says}, not {wanted}")
+        if refused is None:
+            result = encode(ok) if pending in rules.WITH_RESULT else b""
+            transaction.write(key, rules.DONE[pending], now, result=result)
+        elif pending is Operation.TRY:
+            transaction.write(key, Status.REFUSED, now, reason=shortened(refused))
+        elif pending is Operation.DELIVER:
+            # Nothing of it may stay, so that the next delivery runs again.
+            transaction.remove(key)
+        else:
+            # A Confirm or Cancel is asked for again, and then it runs again.
+            transaction.write(key, Status.TRIED, now)
+        return pending
+
+    def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
+        with self.database.begin() as transaction:
+            try:
+                answer = self._answer(transaction, call, handler)
+            except Refuse as refusal:
+                # Nothing but a Try's refusal is final: the operation is asked for again. What
+                # was done is undone when the transaction is left.
+                return Refused(refusal.reason)
+            transaction.commit(f"the handler of {call.action}")
+            return answer
+
+    def _answer(self, transaction: LocalTransaction, call: FencedCall, handler: Handler) -> Answer:
+        inserted = call.operation is not Operation.CONFIRM and transaction.put(
+            rules.row_of(call, self._now())
+        )
+        if inserted and call.operation is Operation.CANCEL:
+            return Ok()
+        if not inserted:
+            row = transaction.read((call.xid, call.branch_id))
+            if row is None and call.operation is not Operation.CONFIRM:
+                raise FenceUnavailable("the fence's row went away meanwhile")
+            answer = rules.meet(call, row)
+            if answer is not None:
+                return answer
+        if call.operation is Operation.TRY:
+            return self._try(transaction, call, handler)
+        with transaction.shielded(refusable=False):
+            result = handler(transaction.handle)
+        return self._done(transaction, call, result)
+
+    def _try(self, transaction: LocalTransaction, call: FencedCall, handler: Handler) -> Answer:
+        # Asked only now, because the row may have been waited for.
+        if call.not_after_us and (late_us := self._now() - call.not_after_us) > 0:
+            raise too_late(late_us)
+        try:
+            with transaction.shielded(refusable=True):
+                result = handler(transaction.handle)
+        except Refuse as refusal:
+            key = call.xid, call.branch_id
+            transaction.write(key, Status.REFUSED, self._now(), reason=refusal.reason)
+            return Refused(refusal.reason)
+        return self._done(transaction, call, result)
+
+    def _done(
+        self, transaction: LocalTransaction, call: FencedCall, result: bytes | PendingType
+    ) -> Answer:
+        key = call.xid, call.branch_id
+        if result is PENDING:
+            transaction.write(key, rules.PENDING[call.operation], self._now())
+            return Pending()
+        kept = result if call.operation in rules.WITH_RESULT else b""
+        inserted = call.operation in (Operation.TRY, Operation.DELIVER)
+        if kept or not inserted:
+            # Without a result an inserted row says it all already.
+            transaction.write(key, rules.DONE[call.operation], self._now(), result=kept)
+        return Ok(kept)
+
+
+def too_late(late_us: int) -> TryTooLate:
+    """Return the error of a Try that came so much after its time."""
+    return TryTooLate(f"the Try is {late_us / 1e6:.3f} s too late by this participant's clock")
+
+
+def said_by(error: Exception) -> str:
+    """Return what the database said, without the statement and its parameters."""
+    original = getattr(error, "orig", None) or error
+    text = str(original).strip().splitlines()
+    return f"{type(original).__name__}: {text[0] if text else ''}"
