@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.errors import JournalError
 from trypact_coordinator.core.events import Answer
 from trypact_coordinator.core.outcome import Call
@@ -15,7 +16,6 @@ from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.transport.loopback import LoopbackTransport
 
 from tests.sim.faults import FaultyJournal, Network
-from tests.sim.loop import VirtualLoop
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ import random
 from typing import Any
 
 import structlog
+from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.errors import (
     AlreadyCancelled,
     AlreadyConfirmed,
@@ -38,7 +39,6 @@ from trypact_coordinator.ports import Instance
 
 from tests.sim.chaos import BUSY_US, Chaos
 from tests.sim.faults import Faults, FaultyJournal, Network
-from tests.sim.loop import VirtualLoop
 from tests.sim.oracle import Oracle, OracleFailed
 from tests.sim.participants import Held, Site
 from tests.sim.process import POLICY, SETTINGS, Died, Process

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from msgspec.structs import replace
+from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.admission import fingerprint
 from trypact_coordinator.core.events import Answer, Ok, Pending
 from trypact_coordinator.core.outcome import Call, Reply
@@ -22,7 +23,6 @@ from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.transport.loopback import LoopbackTransport
 
-from tests.sim.loop import VirtualLoop
 from tests.sim.process import POLICY, SETTINGS, Ids
 
 

@@ -4,8 +4,7 @@ import asyncio
 import random
 
 import pytest
-
-from tests.sim.loop import Stalled, VirtualLoop
+from trypact.testing.virtual_loop import Stalled, VirtualLoop
 
 
 def run(coroutine, seed: int = 1):

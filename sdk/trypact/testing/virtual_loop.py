@@ -3,6 +3,9 @@
 Time jumps to the next timer whenever nothing is ready. What is ready at the same moment runs in an
 order drawn from the seed, because nothing outside one process promises any. Instants are integer
 microseconds inside; asyncio sees them as seconds.
+
+It runs by itself (`run_until_complete`: time jumps as soon as nothing is ready), or inside another
+loop, which says when it runs (`run_ready`) and when time passes (`jump`).
 """
 
 import asyncio
@@ -24,7 +27,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         at_each_event: called before each callback runs: the places between any two events.
     """
 
-    def __init__(self, rng: random.Random, at_each_event: Callable[[], None]) -> None:
+    def __init__(
+        self, rng: random.Random, at_each_event: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__()
         self.us = 0
         self.events = 0
@@ -32,17 +37,47 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._at_each_event = at_each_event
 
     def time(self) -> float:
+        """Return the seconds that have passed in here."""
         return self.us / 1e6
+
+    def run_ready(self) -> None:
+        """Run what is ready now, and what that makes ready, inside a callback of another loop."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            while self._due():
+                self._run_once()
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def jump(self) -> bool:
+        """Let time pass up to the next timer; False if there is none."""
+        at_us = self._next_us()
+        if at_us is None:
+            return False
+        self.us = max(self.us, at_us)
+        return True
+
+    def _due(self) -> bool:
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        at_us = self._next_us()
+        return bool(ready) or (at_us is not None and at_us <= self.us)
+
+    def _next_us(self) -> int | None:
+        """Return the instant of the next timer, rounded up."""
+        scheduled: Any = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._cancelled:
+            heapq.heappop(scheduled)._scheduled = False
+        return -int(-scheduled[0]._when * 1e6 // 1) if scheduled else None
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]
         scheduled: Any = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
+        at_us = self._next_us()
         if not ready:
-            if not scheduled:
+            if at_us is None:
                 raise Stalled
-            self.us = max(self.us, -int(-scheduled[0]._when * 1e6 // 1))
+            self.us = max(self.us, at_us)
         while scheduled and scheduled[0]._when * 1e6 <= self.us + 0.001:
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
@@ -63,7 +98,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             ready.extend(turn)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are dropped when their time comes."""
+        """Leave it: cancelled timers are dropped when their time comes."""
 
     def _process_events(self, event_list: object) -> None:
         raise NotImplementedError
