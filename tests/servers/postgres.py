@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -19,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
+
+from tests.servers.process import free_port
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -147,7 +148,7 @@ class PostgresServer:
         """Start it, on the port it had before if it had one."""
         for _ in range(_STARTS_MAX):
             fixed = self.port != 0
-            port = self.port or _free_port()
+            port = self.port or free_port()
             if self._start_on(port):
                 self.port = port
                 return
@@ -243,10 +244,3 @@ def _other_user() -> pwd.struct_passwd:
         except KeyError:
             continue
     raise RuntimeError("PostgreSQL refuses to run as root, and there is no user to run it as")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -5,6 +5,7 @@ its end, never for time to pass.
 """
 
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -120,3 +121,11 @@ def start_coordinator(
     except NotSaid:
         process.kill()
         raise
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
