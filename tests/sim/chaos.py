@@ -5,11 +5,11 @@ coordinator, participants that are down, clocks that jump, and operators.
 import contextlib
 from typing import TYPE_CHECKING
 
+from trypact.testing.mortal import Died
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.core.events import DecideAct, PauseAct, ResumeAct, RetryAct, SkipAct
 from trypact_coordinator.core.transaction import SETTLED, Decision
 
-from tests.sim.process import Died
 from tests.sim.workload import SITES
 
 if TYPE_CHECKING:

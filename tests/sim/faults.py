@@ -3,13 +3,12 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
 
+from trypact.testing.mortal import MortalJournal
 from trypact_coordinator.core.errors import JournalUnavailable
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import Operation, Transaction
-from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.journal.row import check_batch
 from trypact_coordinator.ports import Appended, Due, Verdict, Write
 
@@ -58,12 +57,6 @@ class Faults:
     async def pause(self, most_us: int = 0) -> None:
         """Let some time pass."""
         await asyncio.sleep(self.rng.randint(1, most_us or self.latency_us) / 1e6)
-
-
-async def never() -> NoReturn:
-    """What a dead process waits for."""
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError("never came")
 
 
 class Network:
@@ -148,7 +141,7 @@ class Network:
             task.exception()
 
 
-class FaultyJournal(MemoryJournal):
+class FaultyJournal(MortalJournal):
     """A memory journal whose commits fail, or whose replies are lost; and which the dead can't use.
 
     `crash_at` is called before and after each commit: the two places where a crash matters most.
@@ -161,17 +154,16 @@ class FaultyJournal(MemoryJournal):
         self.oracle = oracle
         self.faults = faults
         self.crash_at = crash_at
-        self.dead = False
 
     async def append(self, batch: Sequence[Write]) -> Appended:
         """See Journal."""
         check_batch(batch)
-        await self._alive()
+        await self.alive()
         await self.faults.pause()
         if self.faults.happens(self.faults.append_fails):
             raise JournalUnavailable("the disk is elsewhere")
         self.crash_at(self, "before a commit")
-        await self._alive()
+        await self.alive()
         held = {
             w.record.transaction.xid: self.oracle.durable(w.record.transaction.xid) for w in batch
         }
@@ -184,11 +176,11 @@ class FaultyJournal(MemoryJournal):
                 self.oracle.recorded(write, before)
         at = self.store.now_us()
         self.crash_at(self, "after a commit")
-        await self._alive()
+        await self.alive()
         await self.faults.pause()
         if self.faults.happens(self.faults.append_reply_lost):
             raise JournalUnavailable("the reply was lost")
-        await self._alive()
+        await self.alive()
         return Appended(verdicts, at)
 
     async def load(self, xid: str) -> Transaction | None:
@@ -212,12 +204,8 @@ class FaultyJournal(MemoryJournal):
         return await super().due(now, after, limit)
 
     async def _read(self) -> None:
-        await self._alive()
+        await self.alive()
         await self.faults.pause()
-        await self._alive()
+        await self.alive()
         if self.faults.happens(self.faults.load_fails):
             raise JournalUnavailable("cannot read")
-
-    async def _alive(self) -> None:
-        if self.dead:
-            await never()

@@ -11,6 +11,7 @@ import random
 from typing import Any
 
 import structlog
+from trypact.testing.mortal import Died, MortalCoordinator
 from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.errors import (
     AlreadyCancelled,
@@ -41,7 +42,7 @@ from tests.sim.chaos import BUSY_US, Chaos
 from tests.sim.faults import Faults, FaultyJournal, Network
 from tests.sim.oracle import Oracle, OracleFailed
 from tests.sim.participants import Held, Site
-from tests.sim.process import POLICY, SETTINGS, Died, Process
+from tests.sim.process import POLICY, SETTINGS, Process
 from tests.sim.workload import SITES, Job, draw_jobs
 
 EPOCH_US = 1_800_000_000_000_000
@@ -157,7 +158,7 @@ class Simulation:
                     self.crash_at_commit = 0
                     process.kill(where)
 
-    def _sent(self, process: Process) -> None:
+    def _sent(self, process: MortalCoordinator) -> None:
         """A call has left; its process may die at once, before it hears anything."""
         self.sends += 1
         if self.crash_at_send and self.sends >= self.crash_at_send and self.faults.on:

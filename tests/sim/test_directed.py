@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from msgspec.structs import replace
+from trypact.testing.mortal import CountedIds
 from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.admission import fingerprint
 from trypact_coordinator.core.events import Answer, Ok, Pending
@@ -23,7 +24,7 @@ from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.transport.loopback import LoopbackTransport
 
-from tests.sim.process import POLICY, SETTINGS, Ids
+from tests.sim.process import POLICY, SETTINGS
 
 
 class Stage:
@@ -37,7 +38,7 @@ class Stage:
         self.coordinator = Coordinator(
             MemoryJournal(self.store),
             LoopbackTransport({"shop": self.serve}),
-            Ids(),
+            CountedIds(),
             JournalClock(lambda: loop.us * 1000),
             replace(POLICY, pending_poll_ms=5_000),
             SETTINGS,
