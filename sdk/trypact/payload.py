@@ -2,7 +2,8 @@
 
 What is written is compact JSON with sorted keys, so that equal values are equal bytes: the same
 request under the same xid is then the same transaction. `bytes` travel as they are, None as
-nothing. Reading into a dataclass checks every field and names the first that is wrong.
+nothing. Reading into a dataclass checks every field and names the first that is wrong; msgspec
+structs, pydantic models and protobuf messages check themselves, anywhere inside.
 """
 
 import dataclasses
@@ -12,11 +13,12 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 from uuid import UUID
 
+from trypact._codecs import below, codec_of
 from trypact.errors import PayloadError
 from trypact.limits import PAYLOAD_DEPTH_MAX
 
@@ -25,10 +27,11 @@ _Reader = Callable[[Any, str], Any]
 
 
 def encode(value: Any) -> bytes:
-    """Return the bytes of a dataclass, dict, list, scalar, bytes or None.
+    """Return the bytes of a dataclass, model, dict, list, scalar, bytes or None.
 
-    Dates are ISO 8601, Decimals and UUIDs strings, enums their values. Raises PayloadError for
-    anything else, for NaN, and for keys that are no strings.
+    A model is a msgspec struct, a pydantic model or a protobuf message. Dates are ISO 8601,
+    Decimals and UUIDs strings, enums their values. Raises PayloadError for anything else, for NaN,
+    and for keys that are no strings.
     """
     if value is None:
         return b""
@@ -58,13 +61,13 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
         return {
-            name: item if type(item) in _AS_IT_IS else _plain(item, _below(path, name), depth + 1)
+            name: item if type(item) in _AS_IT_IS else _plain(item, below(path, name), depth + 1)
             for name, item in items
         }
     if isinstance(value, dict):
         return {
             _key(key, path): (
-                item if type(item) in _AS_IT_IS else _plain(item, _below(path, str(key)), depth + 1)
+                item if type(item) in _AS_IT_IS else _plain(item, below(path, str(key)), depth + 1)
             )
             for key, item in value.items()
         }
@@ -73,6 +76,8 @@ def _plain(value: Any, path: str, depth: int) -> Any:
             item if type(item) in _AS_IT_IS else _plain(item, f"{path}[{i}]", depth + 1)
             for i, item in enumerate(value)
         ]
+    if (codec := codec_of(type(value))) is not None:
+        return _plain(codec.plain(value, path), path, depth + 1)
     raise PayloadError(path, f"is {type(value).__name__}, which has no form in JSON")
 
 
@@ -95,8 +100,9 @@ def decode(data: bytes, as_type: Any = dict) -> Any:
 
     Args:
         data: what `encode` wrote, here or in another language.
-        as_type: `bytes` for the bytes themselves; otherwise a dataclass, a scalar, or any of
-            their lists, dicts, tuples, unions and Literals. `dict` and `Any` take what comes.
+        as_type: `bytes` for the bytes themselves; otherwise a dataclass, a msgspec struct, a
+            pydantic model, a protobuf message, a scalar, or any of their lists, dicts, tuples,
+            unions and Literals. `dict` and `Any` take what comes.
 
     Raises PayloadError naming the field that is wrong, missing or unknown.
     """
@@ -126,10 +132,6 @@ def _no_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 # ---------------------------------------------------------------- readers, one for each type
 
 
@@ -155,7 +157,12 @@ def _reader(wanted: Any) -> _Reader:
         return _dict_reader(arguments[1] if arguments else Any)
     if isinstance(origin, type) and issubclass(origin, Enum):
         return _enum_reader(origin)
-    raise TypeError(f"{wanted!r} cannot be read from JSON; use dataclasses of JSON's own types")
+    if isinstance(origin, type) and (codec := codec_of(origin)) is not None:
+        return partial(codec.read, wanted)
+    raise TypeError(
+        f"{wanted!r} cannot be read from JSON; allowed: dataclasses, msgspec structs, pydantic "
+        "models, protobuf messages, and lists, dicts, tuples and unions of them and of scalars"
+    )
 
 
 def _wrong(value: Any, path: str, wanted: str) -> PayloadError:
@@ -235,12 +242,12 @@ def _dataclass_reader(wanted: type[Any]) -> _Reader:
             raise _wrong(value, path, f"an object of {', '.join(sorted(names))}")
         for name in required:
             if name not in value:
-                raise PayloadError(_below(path, name), "is missing")
+                raise PayloadError(below(path, name), "is missing")
         for name in value:
             if name not in names:
-                raise PayloadError(_below(path, name), "is no field of " + wanted.__name__)
+                raise PayloadError(below(path, name), "is no field of " + wanted.__name__)
         arguments = {
-            name: _reader(hints[name])(item, _below(path, name)) for name, item in value.items()
+            name: _reader(hints[name])(item, below(path, name)) for name, item in value.items()
         }
         try:
             return wanted(**arguments)
@@ -317,6 +324,6 @@ def _dict_reader(item_type: Any) -> _Reader:
     def read(value: Any, path: str) -> Any:
         if type(value) is not dict:
             raise _wrong(value, path, "an object")
-        return {name: _reader(item_type)(item, _below(path, name)) for name, item in value.items()}
+        return {name: _reader(item_type)(item, below(path, name)) for name, item in value.items()}
 
     return read
