@@ -76,9 +76,10 @@ def _plain(value: Any, path: str, depth: int) -> Any:
             item if type(item) in _AS_IT_IS else _plain(item, f"{path}[{i}]", depth + 1)
             for i, item in enumerate(value)
         ]
-    if (codec := codec_of(type(value))) is not None:
+    model: Any = type(value)
+    if (codec := codec_of(model)) is not None:
         return _plain(codec.plain(value, path), path, depth + 1)
-    raise PayloadError(path, f"is {type(value).__name__}, which has no form in JSON")
+    raise PayloadError(path, f"is {model.__name__}, which has no form in JSON")
 
 
 # What needs no look inside, nor a path that an error could name.

@@ -200,7 +200,7 @@ def test_what_is_wrong_is_named_by_its_field(
     [
         ({"order": ModelOrder.model_construct(price=float("nan"), lines=[])}, "order.price"),
         ({"line": StructLine(object())}, "line"),  # type: ignore[arg-type]
-        ([ModelLine.model_construct(sku=object())], "[0]"),  # type: ignore[arg-type]
+        ([ModelLine.model_construct(sku=object())], "[0]"),
     ],
 )
 def test_a_model_that_cannot_be_written_is_named_by_its_field(value: Any, field: str) -> None:
