@@ -1,0 +1,66 @@
+"""The outbox: a message written in a service's own local transaction arrives, whatever crashes.
+
+`Outbox` writes messages into a table beside the business rows, `Relay` publishes what has been
+committed, and a `Publisher` is where they go: message branches of transactions, Redis Streams,
+NATS JetStream, or one method of your own. Consumers keep a `trypact.inbox`.
+
+Needs the extra `trypact[sqlalchemy]`; the publishers that have one of their own say so. All are
+imported when they are first asked for, so that `import trypact` stays light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from trypact.outbox.message import Message, State
+from trypact.outbox.publisher import Arrived, Failed, Published, Publisher, Sent, Unknown
+
+if TYPE_CHECKING:
+    from trypact.outbox.branches import BranchPublisher
+    from trypact.outbox.jetstream import JetStreamPublisher
+    from trypact.outbox.outbox import Count, Entry, Outbox
+    from trypact.outbox.redis_streams import RedisPublisher, RedisSubscription
+    from trypact.outbox.relay import Pace, Relay
+    from trypact.outbox.tables import outbox_table
+
+__all__ = [
+    "Arrived",
+    "BranchPublisher",
+    "Count",
+    "Entry",
+    "Failed",
+    "JetStreamPublisher",
+    "Message",
+    "Outbox",
+    "Pace",
+    "Published",
+    "Publisher",
+    "RedisPublisher",
+    "RedisSubscription",
+    "Relay",
+    "Sent",
+    "State",
+    "Unknown",
+    "outbox_table",
+]
+
+_LAZY = {
+    "BranchPublisher": "branches",
+    "Count": "outbox",
+    "Entry": "outbox",
+    "JetStreamPublisher": "jetstream",
+    "Outbox": "outbox",
+    "Pace": "relay",
+    "RedisPublisher": "redis_streams",
+    "RedisSubscription": "redis_streams",
+    "Relay": "relay",
+    "outbox_table": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs SQLAlchemy, redis or nats when it is first asked for."""
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,0 +1,115 @@
+"""What is published: a message, its states on the way, and the limits it meets at the door."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, overload
+
+from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
+from trypact.ids import new_xid
+from trypact.limits import PAYLOAD_BYTES_MAX
+from trypact.payload import decode, encode
+
+ValueT = TypeVar("ValueT")
+
+# Bytes of UTF-8. A topic can be an action, "participant.verb".
+TOPIC_BYTES_MAX = 129
+KEY_BYTES_MAX = 128
+TAG_BYTES_MAX = 64
+GROUP_BYTES_MAX = 64
+ID_BYTES_MAX = 64
+
+
+class State(StrEnum):
+    """How far a message has got on its way out."""
+
+    # In the table, and not published yet.
+    NEW = "NEW"
+    # Handed to the publisher; nobody knows yet whether it has arrived, so that is asked for.
+    SENT = "SENT"
+    # Refused by whom it was sent to. It is sent again, unless it is parked.
+    FAILED = "FAILED"
+    # Known to have arrived; retention removes it some day.
+    ARRIVED = "ARRIVED"
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Message:
+    """A message to be published, or one that has been received.
+
+    Args:
+        topic: what it is about, at most 129 bytes: "order.paid".
+        payload: a dataclass, dict, list, scalar, bytes or None; at most 256 KiB as JSON.
+        key: messages with the same key are published in their order, one after another; at most
+            128 bytes. Use a business key, such as the order's number: keys are meant to be many.
+        tag: narrows the topic down for those who receive it; at most 64 bytes.
+        group: who sends it, for operators; at most 64 bytes.
+        id: unique among all messages of all services, for it is what duplicates are recognised
+            by; a fresh one if not given; at most 64 bytes.
+
+    Raises InvalidRequest, LimitExceeded or PayloadError, naming the field.
+    """
+
+    topic: str
+    payload: bytes
+    key: str
+    tag: str
+    group: str
+    id: str
+
+    def __init__(
+        self,
+        topic: str,
+        payload: Any = None,
+        *,
+        key: str = "",
+        tag: str = "",
+        group: str = "",
+        id: str = "",  # noqa: A002
+    ) -> None:
+        values = {
+            "topic": _text("topic", topic, TOPIC_BYTES_MAX, required=True),
+            "payload": _data(topic, payload),
+            "key": _text("key", key, KEY_BYTES_MAX),
+            "tag": _text("tag", tag, TAG_BYTES_MAX),
+            "group": _text("group", group, GROUP_BYTES_MAX),
+            "id": _text("id", id, ID_BYTES_MAX) or new_xid(),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @overload
+    def read(self, as_type: type[ValueT]) -> ValueT: ...
+    @overload
+    def read(self, as_type: Any = Any) -> Any: ...
+    def read(self, as_type: Any = Any) -> Any:
+        """Return the payload as that type, or as JSON's own. Raises PayloadError."""
+        return decode(self.payload, as_type)
+
+
+def _text(field: str, value: Any, bytes_max: int, *, required: bool = False) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field}: is a {type(value).__name__}; allowed: a string")
+    if required and not value:
+        raise InvalidRequest(f"{field}: is empty; allowed: 1 to {bytes_max} bytes")
+    if not value.isprintable():
+        # What is no text in every database and every broker.
+        raise InvalidRequest(f"{field}: is {value!r}; allowed: printable characters only")
+    size_bytes = len(value.encode())
+    if size_bytes > bytes_max:
+        raise LimitExceeded(
+            f"{field}: is {size_bytes} bytes long; allowed: at most {bytes_max} ({value[:20]!r}...)"
+        )
+    return value
+
+
+def _data(topic: str, payload: Any) -> bytes:
+    try:
+        data = encode(payload)
+    except PayloadError as error:
+        field = f"payload.{error.field}" if error.field else "payload"
+        raise PayloadError(field, f"{error.why} (of {topic})") from None
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise LimitExceeded(
+            f"payload of {topic}: is {len(data)} bytes long; allowed: at most {PAYLOAD_BYTES_MAX}"
+        )
+    return data

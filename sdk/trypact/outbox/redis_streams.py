@@ -1,0 +1,219 @@
+"""Redis Streams: a publisher, and what consumers of a group receive. Needs `trypact[redis]`.
+
+How durable a message is that has arrived there is Redis's affair: with `appendonly yes` and
+`appendfsync always` it survives a crash of the server, with less it may not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
+
+from trypact.errors import InvalidRequest
+from trypact.outbox.message import Message
+from trypact.outbox.publisher import Arrived, Failed, Published, Unknown
+
+# Adds an entry, unless the message's id was seen within the last so many seconds.
+_ADD = """
+local seen = redis.call('GET', KEYS[2])
+if seen then return seen end
+local limits = {}
+if tonumber(ARGV[2]) > 0 then limits = {'MAXLEN', '~', ARGV[2]} end
+local command = {'XADD', KEYS[1]}
+for _, word in ipairs(limits) do table.insert(command, word) end
+table.insert(command, '*')
+for at = 3, #ARGV do table.insert(command, ARGV[at]) end
+local entry = redis.call(unpack(command))
+redis.call('SET', KEYS[2], entry, 'EX', ARGV[1])
+return entry
+"""
+# These say something about the server, not about the message.
+_SERVERS_TROUBLE = (NoConnection, TimedOut, OutOfMemoryError, ReadOnlyError, OSError)
+DAY_S = 86_400
+_FIELDS = ("id", "topic", "key", "tag", "group", "payload")
+_BLOCK_S_MAX = 5.0
+
+
+def stream_of(topic: str, prefix: str = "trypact:") -> str:
+    """Return the name of a topic's stream; it and its messages' ids share a cluster's slot."""
+    return f"{prefix}{{{topic}}}"
+
+
+class RedisPublisher:
+    """Adds messages to a stream for each topic, once each.
+
+    Args:
+        redis: a client of redis-py's asyncio.
+        prefix: of all keys.
+        remember: seconds during which a message is not added again, however often it is published.
+            Longer than a relay may be down.
+        length_max: about how many entries a stream keeps; 0 for all. Entries that nobody has
+            read yet are dropped like others, so leave room.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        *,
+        prefix: str = "trypact:",
+        remember: int = DAY_S,
+        length_max: int = 0,
+    ) -> None:
+        if remember < 1:
+            raise InvalidRequest(f"remember: is {remember} s; allowed: at least 1")
+        self._redis = redis
+        self._prefix = prefix
+        self._limits = (remember, length_max)
+        self._add = redis.register_script(_ADD)
+
+    async def publish(self, messages: Sequence[Message], /) -> list[Published]:
+        """Add them in one round trip; see `Publisher.publish`."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for message in messages:
+                stream = stream_of(message.topic, self._prefix)
+                fields = [part for name in _FIELDS for part in (name, getattr(message, name))]
+                keys = [stream, f"{stream}:{message.id}"]
+                await self._add(keys=keys, args=[*self._limits, *fields], client=pipeline)
+            said = await pipeline.execute(raise_on_error=False)
+        return [_published(one) for one in said]
+
+
+def _published(said: Any) -> Published:
+    if isinstance(said, _SERVERS_TROUBLE):
+        return Unknown(f"{type(said).__name__}: {said}")
+    if isinstance(said, Exception):
+        return Failed(f"{type(said).__name__}: {said}")
+    return Arrived()
+
+
+class RedisDelivery:
+    """An entry that a consumer has received.
+
+    Attributes:
+        message: what was published.
+        redelivered: whether some consumer of the group has received it before.
+    """
+
+    def __init__(
+        self, subscription: "RedisSubscription", entry: bytes, message: Message, redelivered: bool
+    ) -> None:
+        self._subscription = subscription
+        self._entry = entry
+        self.message = message
+        self.redelivered = redelivered
+
+    async def ack(self) -> None:
+        """Have it never delivered again; do so after your own commit."""
+        await self._subscription.ack(self._entry)
+
+
+class RedisSubscription:
+    """What one consumer of a group receives of a topic, without end.
+
+        async for delivery in RedisSubscription(redis, "order.paid", "members", "members-1"):
+            ...
+            await delivery.ack()
+
+    What is not acknowledged within `idle` seconds is delivered again, to whoever of the group
+    asks first; that is also how the entries of a consumer that died come back. The group is
+    created if there is none, and gets the stream from its beginning.
+
+    Args:
+        redis: a client of redis-py's asyncio that does not decode responses.
+        topic: as in `Message.topic`.
+        group: a name for all consumers that share the work.
+        consumer: this one's name, unlike any other's of the group.
+        prefix: as the publisher's.
+        idle: seconds; longer than a handler ever takes.
+        batch: how many are fetched at a time, at most 1 000.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        topic: str,
+        group: str,
+        consumer: str,
+        *,
+        prefix: str = "trypact:",
+        idle: float = 60.0,
+        batch: int = 10,
+    ) -> None:
+        if redis.connection_pool.connection_kwargs.get("decode_responses"):
+            raise InvalidRequest("redis: decodes responses; allowed: decode_responses=False")
+        if not 0.0 <= idle <= DAY_S:
+            raise InvalidRequest(f"idle: is {idle} s; allowed: 0 to {DAY_S}")
+        if not 1 <= batch <= 1_000:
+            raise InvalidRequest(f"batch: is {batch}; allowed: 1 to 1000")
+        self._redis = redis
+        self._stream = stream_of(topic, prefix)
+        self._group = group
+        self._consumer = consumer
+        self._idle_ms = round(idle * 1000)
+        self._batch = batch
+        self._left: list[RedisDelivery] = []
+
+    async def ack(self, entry: bytes) -> None:
+        """Have an entry never delivered to this group again."""
+        await self._redis.xack(self._stream, self._group, entry)
+
+    async def __aiter__(self) -> AsyncIterator[RedisDelivery]:
+        """Yield deliveries. Raises redis-py's errors; iterate again to go on."""
+        await self._create_group()
+        loop = asyncio.get_running_loop()
+        block = min(max(self._idle_ms / 2000, 0.01), _BLOCK_S_MAX)
+        while True:
+            for delivery in await self._taken_over():
+                yield delivery
+            look_at = loop.time() + block
+            while (left := look_at - loop.time()) > 0:
+                for delivery in await self._new(left):
+                    yield delivery
+
+    async def _create_group(self) -> None:
+        try:
+            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _taken_over(self) -> list[RedisDelivery]:
+        """Take over what nobody has acknowledged for too long."""
+        _, entries, *_ = await self._redis.xautoclaim(
+            self._stream, self._group, self._consumer, self._idle_ms, count=self._batch
+        )
+        return self._deliveries(entries, redelivered=True)
+
+    async def _new(self, seconds: float) -> list[RedisDelivery]:
+        """Wait that long for what the group has not received yet."""
+        found: Any = await self._redis.xreadgroup(
+            self._group,
+            self._consumer,
+            {self._stream: ">"},
+            count=self._batch,
+            block=max(1, round(seconds * 1000)),
+        )
+        streams = found.values() if isinstance(found, dict) else [one[1] for one in found or ()]
+        entries = [entry for stream in streams for entry in _flat(stream)]
+        return self._deliveries(entries, redelivered=False)
+
+    def _deliveries(self, entries: Sequence[Any], *, redelivered: bool) -> list[RedisDelivery]:
+        return [
+            RedisDelivery(self, entry, _message(fields), redelivered) for entry, fields in entries
+        ]
+
+
+def _flat(entries: Any) -> Any:
+    # RESP3 has one list more around them.
+    return entries[0] if entries and isinstance(entries[0], list) else entries
+
+
+def _message(fields: Mapping[bytes, bytes]) -> Message:
+    values = {name: fields.get(name.encode(), b"") for name in _FIELDS}
+    payload = values.pop("payload")
+    texts = {name: value.decode() for name, value in values.items()}
+    return Message(texts.pop("topic"), payload, **texts)
