@@ -10,10 +10,11 @@ from trypact._handlers import many
 from trypact.action import Action
 from trypact.branches import Branch, message, notice, saga, tcc
 from trypact.call import PENDING, Call
-from trypact.client import Client, Transaction
+from trypact.client import Client
 from trypact.errors import (
     BranchRefused,
     CoordinatorUnavailable,
+    NoTransaction,
     OutcomeUnknown,
     Overloaded,
     PayloadError,
@@ -26,7 +27,9 @@ from trypact.errors import (
 from trypact.kinds import BranchState, Decision, Kind, On, Operation, State
 from trypact.outcome import BranchOutcome, Outcome, Reported, Standing
 from trypact.participant import Participant
-from trypact.sync_client import SyncClient, SyncTransaction
+from trypact.sync_client import SyncClient
+from trypact.sync_transaction import SyncJoinedTransaction, SyncTransaction
+from trypact.transaction import JoinedTransaction, Transaction
 
 __all__ = [
     "PENDING",
@@ -39,7 +42,9 @@ __all__ = [
     "Client",
     "CoordinatorUnavailable",
     "Decision",
+    "JoinedTransaction",
     "Kind",
+    "NoTransaction",
     "On",
     "Operation",
     "Outcome",
@@ -54,6 +59,7 @@ __all__ = [
     "Standing",
     "State",
     "SyncClient",
+    "SyncJoinedTransaction",
     "SyncTransaction",
     "Transaction",
     "TransactionCancelled",

@@ -8,15 +8,18 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from trypact.action import Action
 from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
 from trypact.kinds import Kind, On
 from trypact.limits import BRANCH_ID_BYTES_MAX, PAYLOAD_BYTES_MAX
 from trypact.payload import encode
 from trypact.v1 import transaction_pb2
+
+RequestT = TypeVar("RequestT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ _DELIVERIES = (Kind.MESSAGE, Kind.NOTICE)
 
 
 def tcc(
-    action: str,
-    payload: Any = None,
+    action: Action[RequestT, Any] | str,
+    payload: RequestT | None = None,
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
@@ -53,8 +56,9 @@ def tcc(
     """Reserve in Try; use the reservation in Confirm, or release it in Cancel.
 
     Args:
-        action: "participant.verb".
-        payload: a dataclass, dict, list, scalar, bytes or None; at most 256 KiB as JSON.
+        action: "participant.verb", or an Action, which says what the payload must be.
+        payload: a dataclass, a model of msgspec, pydantic or protobuf, a dict, list, scalar, bytes
+            or None; at most 256 KiB as JSON.
         id: unique in its transaction; the verb if not given.
         after: ids of branches whose Try comes first.
 
@@ -64,8 +68,8 @@ def tcc(
 
 
 def saga(
-    action: str,
-    payload: Any = None,
+    action: Action[RequestT, Any] | str,
+    payload: RequestT | None = None,
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
@@ -78,8 +82,8 @@ def saga(
 
 
 def message(
-    action: str,
-    payload: Any = None,
+    action: Action[RequestT, Any] | str,
+    payload: RequestT | None = None,
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
@@ -89,8 +93,9 @@ def message(
     """Deliver after the decision, again and again until it is acknowledged.
 
     Args:
-        action: "participant.verb".
-        payload: a dataclass, dict, list, scalar, bytes or None; at most 256 KiB as JSON.
+        action: "participant.verb", or an Action, which says what the payload must be.
+        payload: a dataclass, a model of msgspec, pydantic or protobuf, a dict, list, scalar, bytes
+            or None; at most 256 KiB as JSON.
         id: unique in its transaction; the verb if not given.
         after: ids of branches whose end comes first.
         on: the decision it is for: "confirm", "cancel" or "any".
@@ -102,8 +107,8 @@ def message(
 
 
 def notice(
-    action: str,
-    payload: Any = None,
+    action: Action[RequestT, Any] | str,
+    payload: RequestT | None = None,
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
@@ -119,8 +124,8 @@ def notice(
 
 def branch_of(
     kind: Kind | str,
-    action: str,
-    payload: Any = None,
+    action: Action[RequestT, Any] | str,
+    payload: RequestT | None = None,
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
@@ -128,6 +133,7 @@ def branch_of(
     delay: float = 0.0,
 ) -> Branch:
     """Return a branch of that kind; the builders above say what each argument means."""
+    name = action.name if isinstance(action, Action) else action
     if isinstance(after, str):
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
     if not 0 <= delay < math.inf:
@@ -136,14 +142,14 @@ def branch_of(
         data = encode(payload)
     except PayloadError as error:
         field = f"payload.{error.field}" if error.field else "payload"
-        raise PayloadError(field, f"{error.why} (of {action})") from None
+        raise PayloadError(field, f"{error.why} (of {name})") from None
     if len(data) > PAYLOAD_BYTES_MAX:
         raise LimitExceeded(
-            f"payload of {action}: is {len(data)} bytes long; allowed: at most {PAYLOAD_BYTES_MAX}"
+            f"payload of {name}: is {len(data)} bytes long; allowed: at most {PAYLOAD_BYTES_MAX}"
         )
     return Branch(
         kind=_word(Kind, "kind", kind),
-        action=action,
+        action=name,
         payload=data,
         id=id,
         after=tuple(after),
@@ -160,7 +166,9 @@ def _word(words: Any, field: str, value: Any) -> Any:
         raise InvalidRequest(f"{field}: is {value!r}; allowed: {allowed}") from None
 
 
-def with_ids(branches: Iterable[Branch], taken: Iterable[str] = ()) -> Sequence[Branch]:
+def with_ids(
+    branches: Iterable[Branch], taken: Iterable[str] = (), prefix: str = ""
+) -> Sequence[Branch]:
     """Give every branch that has no id a readable one: its verb, "reserve-2" for the second.
 
     The same branches in the same order always get the same ids. Raises InvalidRequest for what is
@@ -174,7 +182,8 @@ def with_ids(branches: Iterable[Branch], taken: Iterable[str] = ()) -> Sequence[
     named = []
     for branch in listed:
         if not branch.id:
-            branch = replace(branch, id=_free_id(branch.action, used))  # noqa: PLW2901
+            verb = branch.action.rpartition(".")[2] or "branch"
+            branch = replace(branch, id=free_id(prefix + verb, used))  # noqa: PLW2901
             used.add(branch.id)
         named.append(branch)
     return named
@@ -195,13 +204,14 @@ def _listed(branches: Any) -> tuple[Branch, ...]:
     return listed
 
 
-def _free_id(action: str, used: set[str]) -> str:
-    # Room for a number; what is no verb at all is refused by the coordinator, with its name.
-    verb = action.rpartition(".")[2][: BRANCH_ID_BYTES_MAX - 4] or "branch"
-    number, candidate = 1, verb
+def free_id(wanted: str, used: Container[str]) -> str:
+    """Return an id like the one that is wanted, that is not used yet."""
+    # Room for a number; what is no id at all is refused by the coordinator, with its name.
+    wanted = wanted[: BRANCH_ID_BYTES_MAX - 4]
+    number, candidate = 1, wanted
     while candidate in used:
         number += 1
-        candidate = f"{verb}-{number}"
+        candidate = f"{wanted}-{number}"
     return candidate
 
 

@@ -1,15 +1,16 @@
 """The async client: opens transactions and asks for their outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from trypact import _conversations as conversations
-from trypact._conversations import OpenTransaction, Wait
+from trypact._carried import Metadata, brought
+from trypact._conversations import Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
     PATIENCE_S,
@@ -26,8 +27,9 @@ from trypact._execute_stream import REQUEST_BYTES_MAX, ExecuteStream
 from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
-from trypact.kinds import Kind, Operation
+from trypact.kinds import Operation
 from trypact.outcome import Outcome, Reported, Standing
+from trypact.transaction import JoinedTransaction, Transaction
 from trypact.v1 import initiator_pb2
 
 ResultT = TypeVar("ResultT")
@@ -126,7 +128,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         wait: Wait = "settled",
         trace_parent: str = "",
-    ) -> "Transaction":
+    ) -> Transaction:
         """Open an interactive transaction: `async with client.transaction(...) as tx`.
 
         Leaving the block commits it. An exception inside, or the task's cancellation, rolls it
@@ -136,6 +138,23 @@ class Client:
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent, new_xid())
         return Transaction(
             self._exchange, begin, wait, drive=self._drive, end=self._drive_to_the_end
+        )
+
+    def joined(self, metadata: Metadata | None = None) -> JoinedTransaction:
+        """Join the transaction that the present call brought: `async with client.joined() as tx`.
+
+        Inside, `tx.try_` adds branches. Leaving the block does not decide; that is for whoever
+        opened the transaction. An exception cancels it, if a branch was added before.
+
+        Args:
+            metadata: of the call, `context.invocation_metadata()`; not needed in a handler behind
+                `trypact.interceptors.ServerInterceptor` or `trypact.joins`.
+
+        Raises NoTransaction where the call brought none.
+        """
+        carried = brought(metadata)
+        return JoinedTransaction(
+            self._exchange, carried, drive=self._drive, end=self._drive_to_the_end
         )
 
     async def get(self, xid: str) -> Outcome:
@@ -268,78 +287,3 @@ def failed(error: grpc.aio.AioRpcError) -> Failure:
     """Read the error of an asynchronous call."""
     metadata = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     return failure_of(error.code().name, error.details(), metadata)
-
-
-class Transaction(OpenTransaction):
-    """An interactive transaction inside its `async with` block; see `Client.transaction`."""
-
-    def __init__(
-        self,
-        *arguments: Any,
-        drive: Callable[[Conversation[Any]], Awaitable[Any]],
-        end: Callable[[Conversation[None]], Awaitable[None]],
-    ) -> None:
-        super().__init__(*arguments)
-        self._drive = drive
-        self._end = end
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        ending = self._commit() if error is None else self._rollback(conversations.why_left(error))
-        await self._end(ending)
-
-    @overload
-    async def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: type[ResultT],
-        kind: Kind | str = Kind.TCC,
-        id: str = "",
-        after: Sequence[str] = (),
-    ) -> ResultT: ...
-    @overload
-    async def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: Any = Any,
-        kind: Kind | str = Kind.TCC,
-        id: str = "",
-        after: Sequence[str] = (),
-    ) -> Any: ...
-    async def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: Any = Any,
-        kind: Kind | str = Kind.TCC,
-        id: str = "",  # noqa: A002
-        after: Sequence[str] = (),
-    ) -> Any:
-        """Register a branch durably, call its Try, and return what the participant answered.
-
-        Args:
-            action: "participant.verb".
-            payload: a dataclass, dict, list, scalar, bytes or None.
-            returns: the type of the answer; JSON's own if not given.
-            kind: "tcc" or "saga".
-            id: unique in its transaction; the verb if not given.
-            after: for a saga step: the steps it is compensated before.
-
-        Raises BranchRefused, which rolls the transaction back when it leaves the block,
-        TransactionCancelled when something else cancelled it meanwhile, and OutcomeUnknown when
-        the client's patience ends before the participant has answered.
-        """
-        conversation = self._try(action, payload, kind, id, after, returns)
-        return await self._drive(conversation)

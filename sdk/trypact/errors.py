@@ -18,6 +18,7 @@
     │   ├── UnknownAction
     │   ├── KindNotServed
     │   ├── ParticipantUnavailable
+    │   ├── NoTransaction
     │   ├── UnknownTransaction
     │   ├── UnknownBranch
     │   ├── XidConflict
@@ -240,6 +241,10 @@ class ParticipantUnavailable(RequestRefused):
     """No instance of the participant is alive."""
 
     code = "PARTICIPANT_UNAVAILABLE"
+
+
+class NoTransaction(RequestRefused):
+    """The call belongs to no transaction, and this is only possible in one."""
 
 
 class UnknownTransaction(RequestRefused):

@@ -1,14 +1,15 @@
 """The sync client: the same conversations over synchronous gRPC, with no event loop anywhere."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 
 from trypact import _conversations as conversations
-from trypact._conversations import OpenTransaction, Wait
+from trypact._carried import Metadata, brought
+from trypact._conversations import Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
     PATIENCE_S,
@@ -23,8 +24,9 @@ from trypact._exchange import (
 from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
-from trypact.kinds import Kind, Operation
+from trypact.kinds import Operation
 from trypact.outcome import Outcome, Reported, Standing
+from trypact.sync_transaction import SyncJoinedTransaction, SyncTransaction
 
 ResultT = TypeVar("ResultT")
 
@@ -95,11 +97,15 @@ class SyncClient:
         labels: Mapping[str, str] | None = None,
         wait: Wait = "settled",
         trace_parent: str = "",
-    ) -> "SyncTransaction":
+    ) -> SyncTransaction:
         """Open an interactive transaction, `with client.transaction(...) as tx`."""
         conversations.until(wait)
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent, new_xid())
         return SyncTransaction(self._exchange, begin, wait, drive=self._drive)
+
+    def joined(self, metadata: Metadata | None = None) -> SyncJoinedTransaction:
+        """Join the transaction that the present call brought; see `Client.joined`."""
+        return SyncJoinedTransaction(self._exchange, brought(metadata), drive=self._drive)
 
     def get(self, xid: str) -> Outcome:
         """Return how a transaction stands now; see `Client.get`."""
@@ -176,59 +182,3 @@ def failed(error: grpc.RpcError) -> Failure:
     call = cast("grpc.Call", error)
     metadata = cast("Iterable[tuple[str, str | bytes]]", call.trailing_metadata() or ())
     return failure_of(call.code().name, call.details(), metadata)
-
-
-class SyncTransaction(OpenTransaction):
-    """An interactive transaction inside its `with` block; see `Client.transaction`."""
-
-    def __init__(self, *arguments: Any, drive: Callable[[Conversation[Any]], Any]) -> None:
-        super().__init__(*arguments)
-        self._drive = drive
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        ending = self._commit() if error is None else self._rollback(conversations.why_left(error))
-        self._drive(ending)
-
-    @overload
-    def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: type[ResultT],
-        kind: Kind | str = Kind.TCC,
-        id: str = "",
-        after: Sequence[str] = (),
-    ) -> ResultT: ...
-    @overload
-    def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: Any = Any,
-        kind: Kind | str = Kind.TCC,
-        id: str = "",
-        after: Sequence[str] = (),
-    ) -> Any: ...
-    def try_(
-        self,
-        action: str,
-        payload: Any = None,
-        *,
-        returns: Any = Any,
-        kind: Kind | str = Kind.TCC,
-        id: str = "",  # noqa: A002
-        after: Sequence[str] = (),
-    ) -> Any:
-        """Register a branch, call its Try, and return its answer; see `Transaction.try_`."""
-        conversation = self._try(action, payload, kind, id, after, returns)
-        return self._drive(conversation)

@@ -231,7 +231,7 @@ async def test_a_commit_nobody_answers_is_an_unknown_outcome(world: World) -> No
 async def test_a_rollback_nobody_answers_is_logged_and_the_error_stays(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trypact._conversations.ROLLBACK_PATIENCE_S", 0.1)
+    monkeypatch.setattr("trypact._interactive.ROLLBACK_PATIENCE_S", 0.1)
     async with trypact.Client(world.endpoint) as client:
         with pytest.raises(KeyError), caplog.at_level(logging.WARNING, "trypact.client"):
             async with client.transaction("order", xid="17") as tx:

@@ -1,0 +1,146 @@
+"""A transaction where it is known: in its own block, and in services that are called from there.
+
+What is known there names whatever is added to the transaction, so that ids are unique across all
+processes without asking anybody. A call that leaves gets an id of its own, and everything its
+receiver adds is below that: `reserve/hold`, or `reserve/Charge/freeze` one service further on. The
+same call therefore always means the same branches.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trypact.branches import Branch, free_id, with_ids
+from trypact.context import Context, bound
+from trypact.errors import BranchConflict, InvalidRequest, NoTransaction
+
+# What a call carries in its metadata.
+XID_KEY = "trypact-xid"
+CALL_KEY = "trypact-call"
+# Longer ones become a digest, so that a branch id has room for a verb however far the call went.
+CALL_ID_BYTES_MAX = 32
+
+
+# Of a call: what gRPC's contexts and the headers of an HTTP request give.
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+@dataclass(eq=False)
+class Carried:
+    """One transaction, as far as this block or this call goes.
+
+    Attributes:
+        xid: the transaction.
+        call_id: of the call that brought it here; empty in its own block.
+        begin: makes sure that the coordinator knows it; None where it does. What it returns is
+            awaited if it can be.
+        unsettled: what was asked and gave no result, and why. It must not be confirmed so.
+    """
+
+    xid: str
+    call_id: str = ""
+    begin: Callable[[], Any] | None = None
+    unsettled: dict[str, str] = field(default_factory=dict)
+    _ids: set[str] = field(default_factory=set)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.call_id}/" if self.call_id else ""
+
+    def named(self, branch: Branch) -> Branch:
+        """Return the branch with its id in the whole transaction. Raises BranchConflict."""
+        if self.call_id:
+            after = tuple(f"{self._prefix}{name}" for name in branch.after)
+            own = branch.id and f"{self._prefix}{branch.id}"
+            branch = replace(branch, id=own, after=after)
+        (named,) = with_ids([branch], self._ids, self._prefix)
+        if named.id in self._ids:
+            raise BranchConflict(f"branch id {named.id!r} is used twice in transaction {self.xid}")
+        self._ids.add(named.id)
+        return named
+
+    def leaving(self, method: str, call_id: str = "") -> str:
+        """Return the id of a call that takes the transaction along, and wait for its answer.
+
+        A call that its caller named keeps that name, so that it can be repeated.
+        """
+        if call_id:
+            call_id = f"{self._prefix}{call_id}"
+        else:
+            call_id = free_id(f"{self._prefix}{method.rpartition('/')[2]}", self._ids)
+            self._ids.add(call_id)
+        if len(call_id) > CALL_ID_BYTES_MAX:
+            call_id = hashlib.blake2b(call_id.encode(), digest_size=8).hexdigest()
+        self.unsettled[call_id] = f"the call {call_id} of {method} has no answer"
+        return call_id
+
+    def answered(self, call_id: str, status: str) -> None:
+        """Note the gRPC status that a call ended with; some leave open what happened."""
+        if status in _DOUBTFUL:
+            self.unsettled[call_id] += f" ({status})"
+        else:
+            self.unsettled.pop(call_id, None)
+
+
+# Statuses that gRPC itself gives to calls which may have been run.
+_DOUBTFUL = frozenset(
+    ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS")
+)
+
+_here: ContextVar[Carried | None] = ContextVar("trypact.carried", default=None)
+
+
+def here() -> Carried | None:
+    """Return the transaction that this code runs in; None outside of any."""
+    return _here.get()
+
+
+@contextmanager
+def carrying(carried: Carried | None) -> Iterator[None]:
+    """Run in that transaction, or in none; log lines in here say which."""
+    token = _here.set(carried)
+    try:
+        if carried is None:
+            yield
+        else:
+            with bound(Context(carried.xid)):
+                yield
+    finally:
+        _here.reset(token)
+
+
+def arriving(metadata: Metadata | None) -> Carried | None:
+    """Return the transaction that a call brings; None for a call of no transaction.
+
+    Raises InvalidRequest where it brings one without saying which call it is: what it adds could
+    then not be told from what other calls add.
+    """
+    found = {key: value for key, value in metadata or () if key in (XID_KEY, CALL_KEY)}
+    xid, call_id = found.get(XID_KEY), found.get(CALL_KEY)
+    if not xid:
+        return None
+    if not call_id:
+        raise InvalidRequest(
+            f"metadata: {XID_KEY} is {xid!r} without a {CALL_KEY}; allowed: both or none, the "
+            "second unique for each call of the transaction"
+        )
+    return Carried(str(xid), str(call_id))
+
+
+def brought(metadata: Metadata | None) -> Carried:
+    """Return the transaction that a call brings, the present one if no metadata is given.
+
+    Raises NoTransaction, InvalidRequest.
+    """
+    carried = here() if metadata is None else arriving(metadata)
+    if carried is None:
+        raise NoTransaction
+    if not carried.call_id:
+        raise InvalidRequest(
+            f"this code runs in the block of transaction {carried.xid} itself; allowed: its own "
+            "try_"
+        )
+    return carried

@@ -1,0 +1,102 @@
+"""Blocks of a transaction for code without an event loop; see `transaction`."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from trypact._carried import carrying
+from trypact._exchange import Conversation
+from trypact._interactive import Joining, OpenTransaction, Tries
+from trypact.action import Action
+from trypact.kinds import Kind
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+class _Block(Tries):
+    """What both blocks do: try branches, and end as their rules say."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        drive: Callable[[Conversation[Any]], Any],
+    ) -> None:
+        super().__init__(*arguments)
+        self._drive = drive
+        self._inside = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._inside.enter_context(carrying(self._carried))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._drive(self._left(error))
+        finally:
+            # Left in another context than it was entered in, what was said there is gone with it.
+            with suppress(ValueError):
+                self._inside.close()
+
+    @overload
+    def try_(
+        self,
+        action: Action[RequestT, ResultT],
+        payload: RequestT,
+        *,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> ResultT: ...
+    @overload
+    def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: type[ResultT],
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> ResultT: ...
+    @overload
+    def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> Any: ...
+    def try_(
+        self,
+        action: Action[Any, Any] | str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",  # noqa: A002
+        after: Sequence[str] = (),
+    ) -> Any:
+        """Register a branch, call its Try, and return its answer; see `Transaction.try_`."""
+        return self._drive(self._try(action, payload, kind, id, after, returns))
+
+
+class SyncTransaction(_Block, OpenTransaction):
+    """An interactive transaction inside its `with` block; see `SyncClient.transaction`."""
+
+    def __init__(self, *arguments: Any, **drives: Any) -> None:
+        super().__init__(*arguments, **drives)
+        self._carried.begin = lambda: self._drive(self._make_sure_it_is_begun())
+
+
+class SyncJoinedTransaction(_Block, Joining):
+    """A transaction of another service, inside an `with` block; see `SyncClient.joined`."""

@@ -1,0 +1,117 @@
+"""Blocks of a transaction, for code with an event loop: its initiator's, and those that join it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from trypact._carried import carrying
+from trypact._exchange import Conversation
+from trypact._interactive import Joining, OpenTransaction, Tries
+from trypact.action import Action
+from trypact.kinds import Kind
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+class _Block(Tries):
+    """What both blocks do: try branches, and end as their rules say."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        drive: Callable[[Conversation[Any]], Awaitable[Any]],
+        end: Callable[[Conversation[None]], Awaitable[None]],
+    ) -> None:
+        super().__init__(*arguments)
+        self._drive = drive
+        self._end = end
+        self._inside = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._inside.enter_context(carrying(self._carried))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._end(self._left(error))
+        finally:
+            # Left in another context than it was entered in, what was said there is gone with it.
+            with suppress(ValueError):
+                self._inside.close()
+
+    @overload
+    async def try_(
+        self,
+        action: Action[RequestT, ResultT],
+        payload: RequestT,
+        *,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> ResultT: ...
+    @overload
+    async def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: type[ResultT],
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> ResultT: ...
+    @overload
+    async def try_(
+        self,
+        action: str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",
+        after: Sequence[str] = (),
+    ) -> Any: ...
+    async def try_(
+        self,
+        action: Action[Any, Any] | str,
+        payload: Any = None,
+        *,
+        returns: Any = Any,
+        kind: Kind | str = Kind.TCC,
+        id: str = "",  # noqa: A002
+        after: Sequence[str] = (),
+    ) -> Any:
+        """Register a branch durably, call its Try, and return what the participant answered.
+
+        Args:
+            action: "participant.verb", or an Action, which says what payload and answer are.
+            payload: as in `trypact.tcc`.
+            returns: the type of the answer of an action by name; JSON's own if not given.
+            kind: "tcc" or "saga".
+            id: unique in its block; the verb if not given.
+            after: for a saga step: the steps it is compensated before.
+
+        Raises BranchRefused, which rolls the transaction back when it leaves the block,
+        TransactionCancelled when something else cancelled it meanwhile, and OutcomeUnknown when
+        the client's patience ends before the participant has answered.
+        """
+        return await self._drive(self._try(action, payload, kind, id, after, returns))
+
+
+class Transaction(_Block, OpenTransaction):
+    """An interactive transaction inside its `async with` block; see `Client.transaction`."""
+
+    def __init__(self, *arguments: Any, **drives: Any) -> None:
+        super().__init__(*arguments, **drives)
+        self._carried.begin = lambda: self._drive(self._make_sure_it_is_begun())
+
+
+class JoinedTransaction(_Block, Joining):
+    """A transaction of another service, inside an `async with` block; see `Client.joined`."""
