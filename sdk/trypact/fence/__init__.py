@@ -4,30 +4,41 @@ A fence keeps one row for each branch in the participant's own database, written
 transaction as the business rows: duplicates get the first answer, a Cancel without a Try
 succeeds, and a Try after its Cancel is refused for ever.
 
-All but the protocols need a library of an extra, and are imported when they are first asked for,
-so that `import trypact` stays light:
+What needs a library of an extra is imported when it is first asked for, so
+that `import trypact` stays light:
 
     trypact[sqlalchemy]  SqlAlchemyFence, AsyncSqlAlchemyFence, fence_table, sqlite_engine,
-                         async_sqlite_engine
+                         async_sqlite_engine, AsyncExternalFence
     trypact[mysql]       PyMySQL, for SqlAlchemyFence on MySQL and MariaDB
     trypact[mysql-async] asyncmy, for AsyncSqlAlchemyFence on MySQL and MariaDB
+    trypact[psycopg]     PsycopgFence
+    trypact[redis]       RedisFence
 """
 
 from typing import TYPE_CHECKING, Any
 
 from trypact.fence.contract import AsyncFence, Fence
+from trypact.fence.external import Effect, ExternalFence, Known
 from trypact.fence.rules import Status
 
 if TYPE_CHECKING:
-    from trypact.fence.asynchronous import AsyncSqlAlchemyFence
+    from trypact.fence.asynchronous import AsyncExternalFence, AsyncSqlAlchemyFence
+    from trypact.fence.psycopg import PsycopgFence
+    from trypact.fence.redis import RedisFence
     from trypact.fence.sql import SqlAlchemyFence
     from trypact.fence.sqlite import async_sqlite_engine, sqlite_engine
     from trypact.fence.statements import fence_table
 
 __all__ = [
+    "AsyncExternalFence",
     "AsyncFence",
     "AsyncSqlAlchemyFence",
+    "Effect",
+    "ExternalFence",
     "Fence",
+    "Known",
+    "PsycopgFence",
+    "RedisFence",
     "SqlAlchemyFence",
     "Status",
     "async_sqlite_engine",
@@ -36,7 +47,10 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncExternalFence": "trypact.fence.asynchronous",
     "AsyncSqlAlchemyFence": "trypact.fence.asynchronous",
+    "PsycopgFence": "trypact.fence.psycopg",
+    "RedisFence": "trypact.fence.redis",
     "SqlAlchemyFence": "trypact.fence.sql",
     "async_sqlite_engine": "trypact.fence.sqlite",
     "fence_table": "trypact.fence.statements",

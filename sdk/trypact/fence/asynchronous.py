@@ -17,6 +17,7 @@ from trypact.call import Answer, FencedCall, PendingType
 from trypact.clock import now_us
 from trypact.fence.contract import AsyncHandler
 from trypact.fence.database import SqlAlchemyDatabase
+from trypact.fence.external import Effect, ExternalFence
 from trypact.fence.local import LocalFence
 from trypact.kinds import Operation
 
@@ -44,7 +45,8 @@ class AsyncSqlAlchemyFence:
             raise ValueError("this fence takes an engine from `create_async_engine`")
         self._engine = engine
         self._database = SqlAlchemyDatabase(engine.sync_engine, table)
-        self._fence = LocalFence(self._database, now=now, pause=_pause)
+        # The fence that runs below; to be called in a greenlet only.
+        self.local = LocalFence(self._database, now=now, pause=_pause)
         self.table = self._database.table
 
     async def create_tables(self) -> None:
@@ -60,7 +62,7 @@ class AsyncSqlAlchemyFence:
         def awaited(connection: Connection) -> bytes | PendingType:
             return await_only(handler(AsyncConnection(self._engine, connection)))
 
-        return await greenlet_spawn(self._fence.run, call, awaited)
+        return await greenlet_spawn(self.local.run, call, awaited)
 
     async def complete(
         self,
@@ -75,11 +77,34 @@ class AsyncSqlAlchemyFence:
         """Complete a PENDING operation in the caller's transaction; see `LocalFence.complete`."""
 
         def complete(handle: Connection) -> Operation:
-            return self._fence.complete(
+            return self.local.complete(
                 handle, xid, branch_id, ok=ok, refused=refused, operation=operation
             )
 
         return await connection.run_sync(complete)
+
+
+class AsyncExternalFence:
+    """The fence for effects that are in no database, for coroutines; see `ExternalFence`.
+
+    Args:
+        fence: keeps its rows; it serves no other handlers.
+        now: microseconds since 1970-01-01T00:00Z.
+    """
+
+    def __init__(self, fence: AsyncSqlAlchemyFence, *, now: Callable[[], int] = now_us) -> None:
+        self._external = ExternalFence(fence.local, now=now)
+
+    async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
+        """Answer a call, running the handler unless its end is known; see `Fence.run`.
+
+        The handler gets an `Effect`.
+        """
+
+        def awaited(effect: Effect) -> bytes | PendingType:
+            return await_only(handler(effect))
+
+        return await greenlet_spawn(self._external.run, call, awaited)
 
 
 def _pause(seconds: float) -> None:

@@ -13,16 +13,12 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from trypact.errors import ParticipantError
-from trypact.fence.local import ENDED, HIDDEN
+from trypact.fence.local import ENDED, HIDDEN, Trouble
+from trypact.fence.sqlstate import trouble_of_state
 
-# PostgreSQL: serialization_failure, deadlock_detected.
-GIVEN_UP_STATES = frozenset({"40001", "40P01"})
 # MySQL: a deadlock (on Galera also of two nodes, found at COMMIT), a row that has changed since
 # the snapshot. Not the end of a wait for a lock: that was longer than anybody still waits.
 _GIVEN_UP_CODES = frozenset({1213, 1020})
-# PostgreSQL's classes of errors that are no fault of the statement: connections, resources, locks
-# that are not to be had, operators.
-UNAVAILABLE_CLASSES = frozenset({"08", "53", "55", "57"})
 # MySQL's: too many connections, Galera not ready, shutting down, network, lock wait, read only,
 # interrupted, killed; and all that the client itself found out.
 _UNAVAILABLE_CODES = frozenset(
@@ -57,20 +53,19 @@ _QUOTED = re.compile(
 )
 
 
-def given_up(error: Exception) -> bool:
-    """Whether the database undid the transaction in favour of another one."""
-    state, code = _said_of(error)
-    return state in GIVEN_UP_STATES or code in _GIVEN_UP_CODES
-
-
-def unavailable(error: DBAPIError) -> bool:
-    """Whether it is no fault of the statement, but the database that does not answer."""
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
+def trouble_with(error: DBAPIError) -> Trouble:
+    """Return what an error of a driver's means for the transaction."""
     state, code = _said_of(error)
     if code:
-        return code in _UNAVAILABLE_CODES
-    return isinstance(error, OperationalError) or state[:2] in UNAVAILABLE_CLASSES
+        if code in _GIVEN_UP_CODES:
+            return Trouble.GIVEN_UP
+        known = code in _UNAVAILABLE_CODES
+    else:
+        if (trouble := trouble_of_state(state)) is not Trouble.NONE:
+            return trouble
+        known = isinstance(error, OperationalError)
+    lost = error.connection_invalidated or isinstance(error, InterfaceError)
+    return Trouble.UNAVAILABLE if known or lost else Trouble.NONE
 
 
 def savepoint_is_gone(error: Exception) -> bool:
@@ -80,8 +75,9 @@ def savepoint_is_gone(error: Exception) -> bool:
 
 def ends_all(error: Exception) -> bool:
     """Whether no savepoint helps: the connection is lost, or the whole transaction given up."""
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    return lost or given_up(error)
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or trouble_with(error) is Trouble.GIVEN_UP
 
 
 def _said_of(error: Exception) -> tuple[str, int]:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, RootTransaction, Table
+from sqlalchemy import Connection, Engine, MetaData, RootTransaction, Table, inspect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trypact.errors import FenceUnavailable, ParticipantError
-from trypact.fence.connections import given_up, savepoint_is_gone, trouble_of, unavailable
+from trypact.fence.connections import savepoint_is_gone, trouble_of, trouble_with
 from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
 from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.fence.sqlite import begin_immediate
@@ -38,7 +38,12 @@ class SqlAlchemyDatabase:
 
     def create_tables(self) -> None:
         """Create the fence's table unless it exists."""
-        self.table.create(self.engine, checkfirst=True)
+        try:
+            self.table.create(self.engine, checkfirst=True)
+        except DBAPIError:
+            # Another instance may have started in the same moment.
+            if not inspect(self.engine).has_table(self.table.name, self.table.schema):
+                raise
 
     @contextmanager
     def begin(self) -> Iterator["SqlAlchemyTransaction"]:
@@ -59,11 +64,7 @@ class SqlAlchemyDatabase:
         """Say what an error means; see `Database.trouble`."""
         if isinstance(error, PoolTimeoutError):
             return Trouble.UNAVAILABLE
-        if not isinstance(error, DBAPIError):
-            return Trouble.NONE
-        if given_up(error):
-            return Trouble.GIVEN_UP
-        return Trouble.UNAVAILABLE if unavailable(error) else Trouble.NONE
+        return trouble_with(error) if isinstance(error, DBAPIError) else Trouble.NONE
 
     def open(self) -> Connection:
         """Return a connection in a transaction; on SQLite, the one that may write."""
@@ -165,6 +166,6 @@ def commit(connection: Connection, transaction: RootTransaction | None, who: str
     except DBAPIError as error:
         # SQLite may still be in the transaction; such a connection must not be used again.
         connection.invalidate(error)
-        if given_up(error):
+        if trouble_with(error) is Trouble.GIVEN_UP:
             raise
         raise FenceUnavailable(f"{MAYBE_COMMITTED}: {said_by(error)}") from error

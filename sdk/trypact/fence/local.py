@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
 from trypact.errors import FenceUnavailable, NotPending, Refuse, TryTooLate
@@ -27,6 +27,7 @@ logger = logging.getLogger("trypact.fence")
 ATTEMPTS_MAX = 5
 RETRY_SPREAD_S = 0.02
 
+ResultT = TypeVar("ResultT")
 # Waits for that many seconds.
 Pause = Callable[[float], object]
 
@@ -140,21 +141,26 @@ class LocalFence:
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before; see `Fence.run`."""
-        attempt = 0
+        return self.insist(lambda: self._run_once(call, handler))
+
+    def insist(self, attempt: Callable[[], ResultT]) -> ResultT:
+        """Run a local transaction, and again when the database gives it up for another one.
+
+        Raises FenceUnavailable when the database does not answer, and what else `attempt` raises.
+        """
+        failures = 0
         while True:
-            attempt += 1
             try:
-                return self._run_once(call, handler)
+                return attempt()
             except Exception as error:
-                trouble = self.database.trouble(error)
-                if trouble is Trouble.GIVEN_UP and attempt < ATTEMPTS_MAX:
-                    logger.debug("%s of %s runs again: %s", call.operation, call.xid, error)
-                    # Out of step with the other transaction.
-                    self._pause(random.random() * RETRY_SPREAD_S * attempt)  # noqa: S311
-                    continue
+                trouble, failures = self.database.trouble(error), failures + 1
                 if trouble is Trouble.NONE:
                     raise
-                raise FenceUnavailable(said_by(error)) from error
+                if trouble is Trouble.UNAVAILABLE or failures == ATTEMPTS_MAX:
+                    raise FenceUnavailable(said_by(error)) from error
+                logger.debug("a local transaction runs again: %s", said_by(error))
+                # Out of step with the other transaction.
+                self._pause(random.random() * RETRY_SPREAD_S * failures)  # noqa: S311
 
     def complete(
         self,

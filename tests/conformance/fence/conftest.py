@@ -11,18 +11,47 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+import redis
+from psycopg_pool import ConnectionPool
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.errors import Refuse
-from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.fence import async_sqlite_engine, sqlite_engine
 from trypact.fence.contract import ALONE, Asked, Said, Verdict
 from trypact.kinds import Kind, Operation
 
+from tests.conformance.fence.places import (
+    OnAsyncSqlAlchemy,
+    OnPsycopg,
+    OnRedis,
+    OnSqlAlchemy,
+    Place,
+    Stock,
+)
+from tests.servers.mariadb import MariaDbServer
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
-ENGINES = ("sqlite", "sqlite with an ordinary engine", "sqlite with a begin hook", "postgresql")
 ALL_ALONE, IN_A_BATCH, IN_A_SET = COMPANY = ("alone", "in a batch", "in a set")
+SQLITE = ("sqlite", "sqlite with an ordinary engine", "sqlite with a begin hook")
+# Fences that take batches, over SQLAlchemy's engines.
+ENGINES = (*SQLITE, "postgresql", "mariadb")
+ASYNC = ("aiosqlite", "asyncpg", "psycopg, async", "asyncmy")
+# Fences in whose databases calls of one branch wait for each other.
+LOCKING = (*ENGINES, *ASYNC, "psycopg", "psycopg pool")
+PLACES = (*LOCKING, "redis")
+
+
+def in_company(places: Sequence[str]) -> list[Any]:
+    """Every place, and every company that its fence can have."""
+    return [
+        pytest.param((place, company), id=f"{place}, {company}")
+        for place in places
+        for company in (COMPANY if place in ENGINES else COMPANY[:1])
+    ]
 
 
 class Shop:
@@ -32,47 +61,40 @@ class Shop:
     always be refused, whatever becomes of the call.
     """
 
-    def __init__(self, engine: Engine, company: str = ALL_ALONE) -> None:
-        self.engine = engine
+    def __init__(self, place: Place, company: str = ALL_ALONE) -> None:
+        self.place = place
         self.company = company
+        self.fence = place.fence
         self._calls = itertools.count(1)
-        self.clock_us = 1_000_000
-        self.fence = SqlAlchemyFence(engine, now=lambda: self.clock_us)
-        self.fence.create_tables()
         self.ran: list[Operation] = []
         self._threads = ThreadPoolExecutor(4)
-        with engine.begin() as connection:
-            connection.execute(
-                text(
-                    "CREATE TABLE stock (sku VARCHAR(8) PRIMARY KEY,"
-                    " sellable INTEGER NOT NULL CHECK (sellable >= 0),"
-                    " frozen INTEGER NOT NULL CHECK (frozen >= 0), sold INTEGER NOT NULL)"
-                )
-            )
-            connection.execute(text("INSERT INTO stock VALUES ('a', 10, 0, 0), ('b', 10, 0, 0)"))
 
     def close(self) -> None:
         self._threads.shutdown()
-        self.engine.dispose()
+        self.place.close()
 
     @property
-    def stock(self) -> tuple[int, int, int]:
+    def engine(self) -> Engine:
+        assert self.place.engine is not None
+        return self.place.engine
+
+    @property
+    def clock_us(self) -> int:
+        return self.place.clock.us
+
+    @clock_us.setter
+    def clock_us(self, us: int) -> None:
+        self.place.clock.us = us
+
+    @property
+    def stock(self) -> Stock:
         """Sellable, frozen, sold."""
-        with self.engine.connect() as connection:
-            row = connection.execute(
-                text("SELECT sellable, frozen, sold FROM stock WHERE sku = 'a'")
-            ).first()
-        assert row is not None
-        return row[0], row[1], row[2]
+        return self.place.stock()
 
     @property
     def status(self) -> str | None:
         """What the fence's only row says, but for those of neighbours."""
-        with self.engine.connect() as connection:
-            found: str | None = connection.execute(
-                text("SELECT status FROM trypact_fence WHERE branch_id <> 'neighbour'")
-            ).scalar_one_or_none()
-        return found
+        return self.place.status()
 
     def run(self, operation: str, handler: Any = None, **fields: Any) -> Answer:
         """Make one call of branch ("x", "b"), with a handler that moves two pieces."""
@@ -128,23 +150,21 @@ class Shop:
         """Make a call on another thread; returns its future."""
         return self._threads.submit(self.run, *arguments, **fields)
 
-    def move_try(self, connection: Connection) -> bytes:
-        return self._move(connection, Operation.TRY, "sellable = sellable - 2, frozen = frozen + 2")
+    def move_try(self, handle: Any) -> bytes:
+        return self._move(handle, Operation.TRY, sellable=-2, frozen=2)
 
-    def move_confirm(self, connection: Connection) -> bytes:
-        return self._move(connection, Operation.CONFIRM, "frozen = frozen - 2, sold = sold + 2")
+    def move_confirm(self, handle: Any) -> bytes:
+        return self._move(handle, Operation.CONFIRM, frozen=-2, sold=2)
 
-    def move_cancel(self, connection: Connection) -> bytes:
-        return self._move(
-            connection, Operation.CANCEL, "frozen = frozen - 2, sellable = sellable + 2"
-        )
+    def move_cancel(self, handle: Any) -> bytes:
+        return self._move(handle, Operation.CANCEL, frozen=-2, sellable=2)
 
-    def move_deliver(self, connection: Connection) -> bytes:
-        return self._move(connection, Operation.DELIVER, "sold = sold + 2")
+    def move_deliver(self, handle: Any) -> bytes:
+        return self._move(handle, Operation.DELIVER, sold=2)
 
-    def _move(self, connection: Connection, operation: Operation, change: str) -> bytes:
+    def _move(self, handle: Any, operation: Operation, **by: int) -> bytes:
         self.ran.append(operation)
-        connection.execute(text(f"UPDATE stock SET {change} WHERE sku = 'a'"))
+        self.place.change(handle, **by)
         return b"result of run %d" % len(self.ran)
 
 
@@ -196,15 +216,56 @@ def postgres_engine(database_url: str) -> Iterator[Callable[..., Engine]]:
         engine.dispose()
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    if request.param == "postgresql":
-        make: Callable[..., Engine] = request.getfixturevalue("postgres_engine")
-        return make()
-    if request.param == "sqlite":
-        return sqlite_engine(tmp_path / "shop.db")
-    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
-    if request.param == "sqlite with a begin hook":
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDbServer) -> Iterator[str]:
+    """The URL of an empty MariaDB database that is this test's alone."""
+    url = mariadb_server.create_database()
+    yield url
+    mariadb_server.drop_database(url)
+
+
+def open_place(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new stock in the place of that name."""
+    if name in SQLITE:
+        return OnSqlAlchemy(_sqlite(name, tmp_path / "shop.db"))
+    if name == "aiosqlite":
+        looks = sqlite_engine(tmp_path / "shop.db")
+        return OnAsyncSqlAlchemy(
+            async_sqlite_engine(tmp_path / "shop.db", poolclass=NullPool), looks
+        )
+    if name == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return OnRedis(redis.Redis.from_url(server.url))
+    if name in ("mariadb", "asyncmy"):
+        url = make_url(request.getfixturevalue("mariadb_url"))
+        looks = create_engine(url.set(drivername="mysql+pymysql"))
+        if name == "mariadb":
+            return OnSqlAlchemy(looks)
+        return OnAsyncSqlAlchemy(_asynchronous(url, "mariadb+asyncmy"), looks)
+    looks = request.getfixturevalue("postgres_engine")()
+    address = looks.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    if name == "postgresql":
+        return OnSqlAlchemy(looks)
+    if name == "psycopg":
+        return OnPsycopg(lambda: psycopg.connect(address), looks)
+    if name == "psycopg pool":
+        pool = ConnectionPool(address, kwargs={"autocommit": True}, min_size=1, open=True)
+        request.addfinalizer(pool.close)
+        return OnPsycopg(pool.connection, looks)
+    drivers = {"asyncpg": "postgresql+asyncpg", "psycopg, async": "postgresql+psycopg"}
+    return OnAsyncSqlAlchemy(_asynchronous(looks.url, drivers[name]), looks)
+
+
+def _asynchronous(url: URL, driver: str) -> AsyncEngine:
+    # A connection belongs to one event loop.
+    return create_async_engine(url.set(drivername=driver), poolclass=NullPool)
+
+
+def _sqlite(name: str, path: Path) -> Engine:
+    if name == "sqlite":
+        return sqlite_engine(path)
+    engine = create_engine(f"sqlite:///{path}")
+    if name == "sqlite with a begin hook":
         _own_transactions(engine)
     return engine
 
@@ -227,8 +288,10 @@ def company(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def shop(engine: Engine, company: str) -> Iterator[Shop]:
-    shop = Shop(engine, company)
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    """Parametrise it with `in_company`."""
+    name, company = request.param
+    shop = Shop(open_place(name, request, tmp_path), company)
     yield shop
     shop.close()
 

@@ -11,14 +11,14 @@ from trypact.errors import ParticipantError, Refuse, RetryLater, TryTooLate
 from trypact.fence.contract import ALONE, Asked, Said
 from trypact.kinds import Kind, Operation
 
-from tests.conformance.fence.conftest import Gate, Shop, neighbour, refuse, run_each
+from tests.conformance.fence.conftest import ENGINES, Gate, Shop, neighbour, refuse, run_each
 
 TRY, CONFIRM, CANCEL, DELIVER = Operation
 
 
-@pytest.fixture
-def company() -> str:
-    return "alone"
+pytestmark = pytest.mark.parametrize(
+    "shop", [pytest.param((name, "alone"), id=name) for name in ENGINES], indirect=True
+)
 
 
 def asked(shop: Shop, operation: str, xid: str = "x", handler: Any = None, **fields: Any) -> Asked:
@@ -53,7 +53,8 @@ def test_a_whole_batch_takes_one_statement_for_each_step(shop: Shop) -> None:
     seen = statements(shop.engine)
 
     first = shop.fence.run_many([asked(shop, "try", xid, nothing) for xid in xids])
-    assert seen in (["INSERT", "UPDATE"], ["INSERT", "INSERT"])
+    # MariaDB does not tell which rows it has inserted, and is asked.
+    assert seen in (["INSERT", "UPDATE"], ["INSERT", "INSERT"], ["INSERT", "SELECT", "INSERT"])
     seen.clear()
     again = shop.fence.run_many([asked(shop, "confirm", xid, nothing) for xid in xids])
 
@@ -203,7 +204,8 @@ def test_a_savepoint_of_a_handlers_own_is_no_ending(shop: Shop) -> None:
             connection.execute(text("UPDATE stock SET sold = 99"))
             savepoint.rollback()
         connection.exec_driver_sql("SAVEPOINT mine")
-        connection.exec_driver_sql("ROLLBACK TRANSACTION TO SAVEPOINT mine")
+        word = "WORK" if connection.dialect.name == "mysql" else "TRANSACTION"
+        connection.exec_driver_sql(f"ROLLBACK {word} TO SAVEPOINT mine")
         connection.exec_driver_sql("RELEASE SAVEPOINT mine")
         return shop.move_try(connection)
 

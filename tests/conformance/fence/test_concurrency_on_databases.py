@@ -1,36 +1,25 @@
 """Calls of one branch that meet on two connections, held in the middle by events."""
 
 import threading
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
 from trypact.call import Ok, Refused
 from trypact.errors import Refuse
 from trypact.kinds import Operation
 
-from tests.conformance.fence.conftest import IN_A_SET, Gate, Shop
+from tests.conformance.fence.conftest import IN_A_SET, LOCKING, Gate, Shop, in_company
 
 TRY, CONFIRM, CANCEL, DELIVER = Operation
 
 
-def connections(shop: Shop, count: int) -> threading.Event:
-    """An event that is set when that many more connections were taken for a call."""
-    taken = threading.Event()
-    seen: list[object] = []
-
-    @event.listens_for(shop.engine, "checkout")
-    def checked_out(*arguments: object) -> None:
-        seen.append(arguments)
-        if len(seen) >= count:
-            taken.set()
-
-    return taken
+pytestmark = pytest.mark.parametrize("shop", in_company(LOCKING), indirect=True)
 
 
 def test_a_cancel_that_meets_a_running_try_waits_and_undoes_it(shop: Shop, gate: Gate) -> None:
     tried = shop.start("try", gate.hold(shop.move_try))
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     cancelled = shop.start("cancel")
     assert waiting.wait(10)
     gate.open()
@@ -45,7 +34,7 @@ def test_a_try_that_meets_a_running_cancel_is_refused(shop: Shop, gate: Gate) ->
     shop.run("try")
     cancelled = shop.start("cancel", gate.hold(shop.move_cancel))
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     late = shop.start("try")
     assert waiting.wait(10)
     gate.open()
@@ -60,7 +49,7 @@ def test_a_try_that_meets_a_running_cancel_is_refused(shop: Shop, gate: Gate) ->
 def test_two_tries_at_once_run_once_and_agree(shop: Shop, gate: Gate) -> None:
     first = shop.start("try", gate.hold(shop.move_try))
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     second = shop.start("try")
     assert waiting.wait(10)
     gate.open()
@@ -71,13 +60,13 @@ def test_two_tries_at_once_run_once_and_agree(shop: Shop, gate: Gate) -> None:
 
 
 def test_a_try_that_waits_for_one_that_fails_runs_itself(shop: Shop, gate: Gate) -> None:
-    def fail(connection: Connection) -> bytes:
-        gate.hold(shop.move_try)(connection)
+    def fail(handle: Any) -> bytes:
+        gate.hold(shop.move_try)(handle)
         raise RuntimeError("a bug")
 
     first = shop.start("try", fail)
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     second = shop.start("try")
     assert waiting.wait(10)
     gate.open()
@@ -93,13 +82,13 @@ def test_a_try_that_waits_for_one_that_fails_runs_itself(shop: Shop, gate: Gate)
 
 
 def test_a_try_that_waits_for_a_refusal_is_refused_alike(shop: Shop, gate: Gate) -> None:
-    def refuse(connection: Connection) -> bytes:
-        gate.hold(shop.move_try)(connection)
+    def refuse(handle: Any) -> bytes:
+        gate.hold(shop.move_try)(handle)
         raise Refuse("no")
 
     first = shop.start("try", refuse)
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     second = shop.start("try")
     assert waiting.wait(10)
     gate.open()
@@ -113,7 +102,7 @@ def test_two_of_the_same_at_once_run_once(shop: Shop, gate: Gate, operation: str
     shop.run("try")
     first = shop.start(operation, gate.hold(getattr(shop, f"move_{operation}")))
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     second = shop.start(operation)
     assert waiting.wait(10)
     gate.open()
@@ -126,7 +115,7 @@ def test_confirm_against_cancel_has_one_winner(shop: Shop, gate: Gate) -> None:
     shop.run("try")
     confirmed = shop.start("confirm", gate.hold(shop.move_confirm))
     assert gate.inside.wait(10)
-    waiting = connections(shop, 1)
+    waiting = shop.place.arrivals(1)
     cancelled = shop.start("cancel")
     assert waiting.wait(10)
     gate.open()

@@ -15,6 +15,7 @@ from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
 from trypact.kinds import Kind
 
 from tests.conformance.fence.conftest import Gate, Shop, neighbour
+from tests.conformance.fence.places import OnSqlAlchemy
 
 # ---------------------------------------------------------------- PostgreSQL
 
@@ -23,7 +24,7 @@ def test_a_deadlock_is_run_again_and_nobody_sees_it(
     postgres_engine: Callable[..., Engine],
 ) -> None:
     options = {"options": "-c deadlock_timeout=10ms"}
-    shop = Shop(postgres_engine(connect_args=options))
+    shop = Shop(OnSqlAlchemy(postgres_engine(connect_args=options)))
     both_hold_one = threading.Barrier(2)
     runs: list[str] = []
 
@@ -52,7 +53,7 @@ def test_a_deadlock_is_run_again_and_nobody_sees_it(
 
 def test_a_serialization_failure_is_run_again(postgres_engine: Callable[..., Engine]) -> None:
     engine = postgres_engine(isolation_level="SERIALIZABLE")
-    shop = Shop(engine)
+    shop = Shop(OnSqlAlchemy(engine))
     both_have_read = threading.Barrier(2)
     runs: list[str] = []
 
@@ -84,7 +85,7 @@ def test_a_serialization_failure_is_run_again(postgres_engine: Callable[..., Eng
 def test_a_lost_connection_is_an_unknown_outcome(
     postgres_engine: Callable[..., Engine], company: str
 ) -> None:
-    shop = Shop(postgres_engine(), company)
+    shop = Shop(OnSqlAlchemy(postgres_engine()), company)
 
     def lose(connection: Connection) -> bytes:
         shop.move_try(connection)
@@ -104,7 +105,7 @@ def test_a_lost_connection_is_an_unknown_outcome(
 def test_an_error_that_a_handler_hides_is_no_success(
     postgres_engine: Callable[..., Engine], company: str
 ) -> None:
-    shop = Shop(postgres_engine(), company)
+    shop = Shop(OnSqlAlchemy(postgres_engine()), company)
 
     def hide(connection: Connection) -> bytes:
         shop.move_deliver(connection)
@@ -122,7 +123,7 @@ def test_an_error_that_a_handler_hides_is_no_success(
 def test_an_exhausted_pool_is_an_unknown_outcome(
     postgres_engine: Callable[..., Engine], gate: Gate
 ) -> None:
-    shop = Shop(postgres_engine(pool_size=1, max_overflow=0, pool_timeout=0.05))
+    shop = Shop(OnSqlAlchemy(postgres_engine(pool_size=1, max_overflow=0, pool_timeout=0.05)))
     first = shop.start("try", gate.hold(shop.move_try))
     assert gate.inside.wait(10)
 
@@ -153,7 +154,7 @@ def test_a_sqlite_engine_is_durable_and_checks_foreign_keys(tmp_path: Path) -> N
 
 def test_a_fence_makes_commits_of_a_careless_engine_durable(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}", pool_size=1, max_overflow=0)
-    shop = Shop(engine)
+    shop = Shop(OnSqlAlchemy(engine))
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA synchronous = OFF")
 
@@ -178,7 +179,11 @@ def test_another_database_is_no_sqlite_engine() -> None:
 
 
 def test_a_database_that_stays_locked_is_an_unknown_outcome(tmp_path: Path) -> None:
-    shop = Shop(create_engine(f"sqlite:///{tmp_path / 'shop.db'}", connect_args={"timeout": 0.01}))
+    shop = Shop(
+        OnSqlAlchemy(
+            create_engine(f"sqlite:///{tmp_path / 'shop.db'}", connect_args={"timeout": 0.01})
+        )
+    )
     with shop.engine.connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -3,12 +3,8 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 from trypact.call import PENDING, Ok, Pending, Refused
 from trypact.errors import (
-    FenceUnavailable,
     NotPending,
     ParticipantError,
     Refuse,
@@ -17,13 +13,15 @@ from trypact.errors import (
 )
 from trypact.kinds import Kind, Operation
 
-from tests.conformance.fence.conftest import Shop
+from tests.conformance.fence.conftest import PLACES, Shop, in_company
+
+pytestmark = pytest.mark.parametrize("shop", in_company(PLACES), indirect=True)
 
 TRY, CONFIRM, CANCEL, DELIVER = Operation
 MESSAGE = {"kind": Kind.MESSAGE, "action": "inventory.ship"}
 
 
-def pending(connection: Connection) -> Any:
+def pending(handle: Any) -> Any:
     return PENDING
 
 
@@ -44,7 +42,7 @@ def test_a_duplicate_try_gets_the_first_result(shop: Shop) -> None:
 
 
 def test_a_try_without_a_result_answers_so_each_time(shop: Shop) -> None:
-    assert [shop.run("try", lambda connection: b"") for _ in range(2)] == [Ok(), Ok()]
+    assert [shop.run("try", lambda handle: b"") for _ in range(2)] == [Ok(), Ok()]
     assert shop.status == "TRIED"
 
 
@@ -154,8 +152,8 @@ def test_a_key_in_use_for_something_else_is_refused(shop: Shop, other: dict[str,
 
 
 def test_a_refused_try_is_undone_and_stays_refused(shop: Shop) -> None:
-    def refuse(connection: Connection) -> bytes:
-        shop.move_try(connection)
+    def refuse(handle: Any) -> bytes:
+        shop.move_try(handle)
         raise Refuse("OUT_OF_STOCK: none left")
 
     assert [shop.run("try", refuse), shop.run("try")] == [Refused("OUT_OF_STOCK: none left")] * 2
@@ -164,7 +162,7 @@ def test_a_refused_try_is_undone_and_stays_refused(shop: Shop) -> None:
 
 
 def test_cancel_after_a_refused_try_runs_nothing_and_try_stays_refused(shop: Shop) -> None:
-    def refuse(connection: Connection) -> bytes:
+    def refuse(handle: Any) -> bytes:
         raise Refuse("no")
 
     shop.run("try", refuse)
@@ -182,8 +180,8 @@ def test_an_exception_undoes_the_fence_too(shop: Shop, operation: str, error: Ex
         shop.run("try")
     before, stock = shop.status, shop.stock
 
-    def fail(connection: Connection) -> bytes:
-        getattr(shop, f"move_{operation}")(connection)
+    def fail(handle: Any) -> bytes:
+        getattr(shop, f"move_{operation}")(handle)
         raise error
 
     with pytest.raises(type(error)):
@@ -192,22 +190,12 @@ def test_an_exception_undoes_the_fence_too(shop: Shop, operation: str, error: Ex
     assert isinstance(shop.run(operation), Ok)
 
 
-def test_a_constraint_of_the_business_tables_undoes_everything(shop: Shop) -> None:
-    def oversell(connection: Connection) -> bytes:
-        connection.execute(text("UPDATE stock SET sellable = sellable - 11"))
-        return b""
-
-    with pytest.raises(DBAPIError):
-        shop.run("try", oversell)
-    assert (shop.status, shop.stock) == (None, (10, 0, 0))
-
-
 @pytest.mark.parametrize("operation", ["confirm", "cancel"])
 def test_a_refused_confirm_or_cancel_is_no_end(shop: Shop, operation: str) -> None:
     shop.run("try")
 
-    def refuse(connection: Connection) -> bytes:
-        getattr(shop, f"move_{operation}")(connection)
+    def refuse(handle: Any) -> bytes:
+        getattr(shop, f"move_{operation}")(handle)
         raise Refuse("not today")
 
     assert shop.run(operation, refuse) == Refused("not today")
@@ -216,61 +204,13 @@ def test_a_refused_confirm_or_cancel_is_no_end(shop: Shop, operation: str) -> No
 
 
 def test_a_handler_that_commits_by_itself_is_found_out(shop: Shop) -> None:
-    def commit(connection: Connection) -> bytes:
-        connection.commit()
+    def commit(handle: Any) -> bytes:
+        shop.place.end(handle)
         return b""
 
     shop.run("try")
     with pytest.raises(ParticipantError, match="ended the fence's local transaction"):
         shop.run("confirm", commit)
-
-
-def test_a_session_on_the_connection_takes_part_in_its_transaction(shop: Shop) -> None:
-    def refuse_after_commit(connection: Connection) -> bytes:
-        with Session(bind=connection) as session:
-            session.execute(text("UPDATE stock SET sellable = 0"))
-            session.commit()
-        raise Refuse("no")
-
-    def use(connection: Connection) -> bytes:
-        with Session(bind=connection) as session:
-            session.execute(text("UPDATE stock SET sellable = 7 WHERE sku = 'a'"))
-            session.commit()
-        return b"7"
-
-    assert shop.run("try", refuse_after_commit) == Refused("no")
-    assert shop.stock == (10, 0, 0)
-    assert shop.run("try", use, xid="y") == Ok(b"7")
-    assert shop.stock == (7, 0, 0)
-
-
-def test_a_commit_that_fails_is_an_unknown_outcome(shop: Shop) -> None:
-    with shop.engine.begin() as connection:
-        connection.execute(text("CREATE TABLE parent (id INTEGER PRIMARY KEY)"))
-        connection.execute(
-            text(
-                "CREATE TABLE child (id INTEGER REFERENCES parent (id)"
-                " DEFERRABLE INITIALLY DEFERRED)"
-            )
-        )
-
-    def orphan(connection: Connection) -> bytes:
-        if shop.engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        connection.execute(text("INSERT INTO child VALUES (1)"))
-        return b""
-
-    with shop.engine.connect() as connection:
-        foreign_keys = shop.engine.dialect.name != "sqlite" or bool(
-            connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
-        )
-    if foreign_keys:
-        with pytest.raises(FenceUnavailable, match="may or may not have committed"):
-            shop.run("try", orphan)
-        assert shop.status is None
-    else:
-        # An ordinary engine of SQLite does not check them, and the fence does not change that.
-        assert shop.run("try", orphan) == Ok()
 
 
 # ---------------------------------------------------------------- not_after
@@ -302,8 +242,8 @@ def test_a_message_is_delivered_once(shop: Shop) -> None:
 
 
 def test_a_refused_delivery_leaves_no_row_and_runs_again(shop: Shop) -> None:
-    def refuse(connection: Connection) -> bytes:
-        shop.move_deliver(connection)
+    def refuse(handle: Any) -> bytes:
+        shop.move_deliver(handle)
         raise Refuse("warehouse closed")
 
     assert shop.run("deliver", refuse, **MESSAGE) == Refused("warehouse closed")
@@ -316,9 +256,7 @@ def test_a_refused_delivery_leaves_no_row_and_runs_again(shop: Shop) -> None:
 
 def complete(shop: Shop, **answer: Any) -> Operation:
     """Complete the pending operation and sell one piece in the same local transaction."""
-    with shop.engine.begin() as connection:
-        connection.execute(text("UPDATE stock SET sold = sold + 1"))
-        return shop.fence.complete(connection, "x", "b", **answer)
+    return shop.place.complete(lambda handle: shop.place.change(handle, sold=1), **answer)
 
 
 def test_a_pending_try_is_not_run_again_and_completes_with_its_effect(shop: Shop) -> None:
@@ -332,7 +270,7 @@ def test_a_pending_try_is_not_run_again_and_completes_with_its_effect(shop: Shop
 
 def test_a_pending_try_that_was_cancelled_cannot_be_completed(shop: Shop) -> None:
     shop.run("try", pending)
-    shop.run("cancel", lambda connection: b"")
+    shop.run("cancel", lambda handle: b"")
 
     with pytest.raises(NotPending, match="CANCELLED"):
         complete(shop)
@@ -404,10 +342,3 @@ def test_a_pending_delivery_that_is_refused_is_delivered_again(shop: Shop) -> No
 
 def test_creating_the_tables_again_is_harmless(shop: Shop) -> None:
     shop.fence.create_tables()
-
-
-def test_an_unknown_status_cannot_be_stored(shop: Shop) -> None:
-    shop.run("try")
-
-    with pytest.raises(DBAPIError), shop.engine.begin() as connection:
-        connection.execute(text("UPDATE trypact_fence SET status = 'LOST'"))

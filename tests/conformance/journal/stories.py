@@ -15,6 +15,7 @@ from trypact_coordinator.core.transaction import (
     Kind,
     On,
     Operation,
+    Role,
     Spec,
     State,
     Transaction,
@@ -117,6 +118,42 @@ def touched(record: Record, **fields: object) -> Record:
     return Record(with_fields(record.transaction, **changes), forced=True, admits=False)
 
 
+def every_branch() -> tuple[Branch, ...]:
+    """Branches none of whose fields has its default, and one whose role is another's doing."""
+    return (
+        Branch(
+            spec=BranchSpec("a", Kind.SAGA, "warehouse.ship", bytes(range(256))),
+            role=Role.SAGA,
+            state=BranchState.CANCELLING,
+            attempt=3,
+            in_flight=True,
+            due_at=T0 + 1,
+            quiet_at=T0 + 2,
+            result=b"\x00result",
+            reason="timed out \0 twice",
+            stuck=True,
+            give_up_at=T0 + 6,
+        ),
+        Branch(
+            spec=BranchSpec(
+                "b",
+                Kind.NOTICE,
+                "notification.send",
+                b"{}",
+                ("a",),
+                On.ANY,
+                delay_ms=5_000,
+                pivot=True,
+                attempts_max=7,
+                retry_for_ms=8_000,
+            ),
+            role=Role.PIVOT,
+            state=BranchState.NOT_NEEDED,
+        ),
+        Branch(spec=BranchSpec("f", Kind.SAGA, "shelf.mark", after=("b",)), role=Role.FORWARD),
+    )
+
+
 def everything(xid: str = "everything", epoch: int = 1) -> Transaction:
     """A transaction none of whose fields has its default."""
     spec = Spec(
@@ -129,28 +166,9 @@ def everything(xid: str = "everything", epoch: int = 1) -> Transaction:
         labels=(("order", "17"), ("note", 'a "quoted\\" {value}, with NULL\0 and \n ü')),
         trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
-    branches = (
-        Branch(
-            spec=BranchSpec("a", Kind.SAGA, "warehouse.ship", bytes(range(256))),
-            state=BranchState.CANCELLING,
-            attempt=3,
-            in_flight=True,
-            due_at=T0 + 1,
-            quiet_at=T0 + 2,
-            result=b"\x00result",
-            reason="timed out \0 twice",
-            stuck=True,
-        ),
-        Branch(
-            spec=BranchSpec(
-                "b", Kind.NOTICE, "notification.send", b"{}", ("a",), On.ANY, delay_ms=5_000
-            ),
-            state=BranchState.NOT_NEEDED,
-        ),
-    )
     return Transaction(
         spec=spec,
-        branches=branches,
+        branches=every_branch(),
         created_at=T0,
         deadline_at=T0 + SECOND,
         state=State.CANCELLED,

@@ -11,7 +11,15 @@ from trypact_coordinator.core.errors import (
     JournalUnavailable,
 )
 from trypact_coordinator.core.outcome import Record
-from trypact_coordinator.core.transaction import IN_FLIGHT, PARKED, Branch, BranchSpec, Kind
+from trypact_coordinator.core.transaction import (
+    IN_FLIGHT,
+    NEVER,
+    PARKED,
+    Branch,
+    BranchSpec,
+    Kind,
+    Role,
+)
 from trypact_coordinator.ports import Instance, Journal, Verdict, Write
 
 from tests.conformance.journal.stories import (
@@ -61,10 +69,19 @@ async def test_a_transaction_comes_back_as_its_last_record(journal: Journal) -> 
         assert await journal.load("x") == record.transaction
 
 
+async def test_a_deadline_that_moves_comes_back_without_new_branches(journal: Journal) -> None:
+    first = begun("x")
+    await keep(journal, first)
+    for deadline_at in (T0 + 5, NEVER):
+        first = touched(first, deadline_at=deadline_at)
+        assert await put(journal, first) == (APPLIED,)
+        assert await journal.load("x") == first.transaction
+
+
 async def test_branches_that_join_later_come_back(journal: Journal) -> None:
     first = begun("x", branches=(), interactive=True)
     await keep(journal, first)
-    joined = Branch(BranchSpec("late", Kind.TCC, "coupon.use", b"late payload"))
+    joined = Branch(BranchSpec("late", Kind.TCC, "coupon.use", b"late payload"), Role.TCC)
     second = with_fields(touched(first, branches=(joined,)), admits=True)
     assert await put(journal, second) == (APPLIED,)
     assert await journal.load("x") == second.transaction

@@ -14,12 +14,13 @@ from trypact_coordinator.core import limits as core_limits
 from trypact_coordinator.server import errors as server_errors
 
 SURFACE = [
-    "PENDING", "Branch", "BranchOutcome", "BranchRefused", "BranchState", "Call", "Client",
-    "CoordinatorUnavailable", "Decision", "Kind", "On", "Operation", "Outcome", "OutcomeUnknown",
-    "Overloaded", "Participant", "PayloadError", "Refuse", "Reported", "RequestRefused",
-    "RetryLater", "Standing", "State", "SyncClient", "SyncTransaction", "Transaction",
-    "TransactionCancelled", "TrypactError", "errors", "fence", "many", "message", "notice",
-    "saga", "tcc",
+    "PENDING", "Action", "Branch", "BranchOutcome", "BranchRefused", "BranchState", "Call",
+    "Client", "CoordinatorUnavailable", "Decision", "JoinedTransaction", "Kind",
+    "NoTransaction", "On", "Operation", "Outcome", "OutcomeUnknown", "Overloaded",
+    "Participant", "PayloadError", "Refuse", "Reported", "RequestRefused", "Reserved",
+    "RetryLater", "Standing", "State", "SyncClient", "SyncJoinedTransaction", "SyncTransaction",
+    "Transaction", "TransactionCancelled", "TrypactError", "context", "errors", "fence", "many",
+    "message", "notice", "saga", "tcc",
 ]  # fmt: skip
 
 
@@ -44,8 +45,8 @@ def test_importing_the_sdk_imports_neither_sqlalchemy_nor_the_coordinator() -> N
 
 
 def test_a_fence_that_does_not_exist_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="RedisFence"):
-        _ = trypact.fence.RedisFence
+    with pytest.raises(AttributeError, match="OracleFence"):
+        _ = trypact.fence.OracleFence
 
 
 @pytest.mark.parametrize(
@@ -168,10 +169,15 @@ def test_the_default_message_of_an_error_is_its_docstring() -> None:
     )
 
 
-@pytest.mark.parametrize("after", [-1, float("inf"), float("nan")])
-def test_asking_again_in_the_past_or_never_is_a_mistake(after: float) -> None:
-    with pytest.raises(ValueError, match="in the past, or never"):
+@pytest.mark.parametrize("after", [-0.001, 3600.001, float("inf"), float("nan")])
+def test_asking_again_in_the_past_or_after_more_than_an_hour_is_a_mistake(after: float) -> None:
+    with pytest.raises(ValueError, match="allowed: 0 to 3600 s"):
         errors.RetryLater(after)
+    assert (errors.RetryLater(0).after, errors.RetryLater(3600).after) == (0, 3600)
+
+
+def test_an_hour_is_what_the_coordinator_allows_too() -> None:
+    assert limits.RETRY_AFTER_S_MAX * 1000 == core_limits.RETRY_AFTER_MS_MAX
 
 
 def test_an_outcome_names_the_branches_it_has() -> None:

@@ -1,0 +1,148 @@
+"""The fence for effects that are in no database: an HTTP API, a mail, a machine.
+
+No local transaction can hold such an effect, so nobody can say for sure whether it happened when
+the process dies beside it. What can be had is that this is known: the intent is committed first,
+as the PENDING row of an ordinary fence, then comes the effect, then its end is committed. A row
+that is still pending when its call comes again tells that the effect may have happened, and the
+handler is told so. A Cancel runs whenever there is an intent.
+"""
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
+from trypact.clock import now_us
+from trypact.errors import NotPending, Refuse
+from trypact.fence.contract import Handler
+from trypact.fence.local import LocalFence, too_late
+from trypact.fence.rules import WITH_RESULT, Row, Status
+from trypact.kinds import Operation
+
+logger = logging.getLogger("trypact.fence")
+
+
+class Known(StrEnum):
+    """What is known of a branch's effect when a handler is about to work on it."""
+
+    # Nothing of it has been done: the first attempt of a Try or a delivery.
+    NOTHING = "nothing"
+    # The Try has come to its end, and this operation is attempted for the first time.
+    DONE = "done"
+    # An earlier attempt may have done its work, or a part of it: this operation's, or the Try's
+    # that is to be cancelled.
+    UNKNOWN = "unknown"
+
+
+class Effect(NamedTuple):
+    """What a handler of an `ExternalFence` gets instead of a connection."""
+
+    known: Known
+    # The same for every attempt of this operation of this branch, and for no other: what an API
+    # that takes idempotency keys wants.
+    key: str
+    # The branch's, for what concerns its Try, Confirm and Cancel alike.
+    branch: str
+    # What the Try returned, if it has come to its end.
+    result: bytes = b""
+
+
+class ExternalFence:
+    """A fence for effects that are in no database, with its rows in the database of another fence.
+
+    Handlers get an `Effect`. One that raises leaves the outcome unknown, unless it raises Refuse:
+    that is for when the effect has certainly not happened. One that returns PENDING is asked again
+    with each call, until it has an answer or `complete` of the other fence has given it.
+
+    A Try should give up well before the coordinator does, which then sends Cancel: an effect that
+    happens after it stays.
+
+    Args:
+        fence: a SqlAlchemyFence, PsycopgFence or RedisFence that serves no other handlers.
+        now: microseconds since 1970-01-01T00:00Z.
+    """
+
+    def __init__(self, fence: LocalFence, *, now: Callable[[], int] = now_us) -> None:
+        self._fence = fence
+        self._now = now
+
+    def run(self, call: FencedCall, handler: Handler, /) -> Answer:
+        """Answer a call, running the handler unless its end is known; see `Fence.run`."""
+        effect = _effect(call, Known.UNKNOWN, None)
+
+        def intend(handle: Any) -> PendingType:
+            nonlocal effect
+            effect = self._intended(call, handle)
+            return PENDING
+
+        answer = self._fence.run(call, intend)
+        if not isinstance(answer, Pending):
+            return answer
+        if effect.known is Known.UNKNOWN:
+            late_us = self._now() - call.not_after_us if call.not_after_us else 0
+            if call.operation is Operation.TRY and late_us > 0:
+                raise too_late(late_us)
+            effect = effect._replace(result=self._stored(call))
+        try:
+            said = handler(effect)
+        except Refuse as refusal:
+            return self._end(call, Refused(refusal.reason))
+        return Pending() if isinstance(said, PendingType) else self._end(call, Ok(said))
+
+    def _intended(self, call: FencedCall, handle: Any) -> Effect:
+        """Return what is known in the local transaction that commits the intent."""
+        if call.operation in (Operation.TRY, Operation.DELIVER):
+            return _effect(call, Known.NOTHING, None)
+        row = self._fence.database.join(handle).read((call.xid, call.branch_id))
+        tried = row is not None and row.status is Status.TRIED
+        return _effect(call, Known.DONE if tried else Known.UNKNOWN, row)
+
+    def _end(self, call: FencedCall, end: Ok | Refused) -> Answer:
+        """Store how the operation ended."""
+        ok, refused = (end.result, None) if isinstance(end, Ok) else (None, end.reason)
+
+        def complete() -> None:
+            with self._fence.database.begin() as transaction:
+                self._fence.complete(
+                    transaction.handle,
+                    call.xid,
+                    call.branch_id,
+                    ok=ok,
+                    refused=refused,
+                    operation=call.operation,
+                )
+                transaction.commit(f"the end of {call.action}")
+
+        try:
+            self._fence.insist(complete)
+        except NotPending:
+            # Another attempt was quicker, or the branch was cancelled meanwhile.
+            answer = self._fence.run(call, _never)
+            if isinstance(end, Ok) and isinstance(answer, Refused):
+                logger.error(
+                    "%s of branch %s of %s was done, and is %s: its effect may stand",
+                    call.operation,
+                    call.branch_id,
+                    call.xid,
+                    answer.reason,
+                )
+            return answer
+        if isinstance(end, Refused) or call.operation in WITH_RESULT:
+            return end
+        return Ok()
+
+    def _stored(self, call: FencedCall) -> bytes:
+        with self._fence.database.begin() as transaction:
+            row = transaction.read((call.xid, call.branch_id))
+        return row.result if row else b""
+
+
+def _effect(call: FencedCall, known: Known, row: Row | None) -> Effect:
+    branch = f"{call.xid}/{call.branch_id}"
+    return Effect(known, f"{branch}/{call.operation}", branch, row.result if row else b"")
+
+
+def _never(handle: Any) -> PendingType:
+    """Stand in for a handler when only the row is asked; it may be pending again, by a refusal."""
+    return PENDING
