@@ -16,7 +16,14 @@ from trypact_coordinator.core.machine import (
     TRANSACTION,
     BranchTrigger,
 )
-from trypact_coordinator.core.transaction import SETTLED, BranchState, Kind, State
+from trypact_coordinator.core.transaction import (
+    DECIDING,
+    SETTLED,
+    UNDOABLE,
+    BranchState,
+    Role,
+    State,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "state-machines.md"
 
@@ -39,16 +46,31 @@ their way then. *Stuck*, *paused* and *frozen* are marks on a transaction, not s
 BRANCH_TEXT = """
 ## Branch
 
-One table serves all four kinds; a kind uses the part that its operations reach. An arrow back to
+One table serves all four kinds; a kind uses the part that its operations reach. A *pivot* is a saga
+step whose answer is the decision; what comes after it only goes *forward*. An arrow back to
 the same state is another call of the same operation. After the decision an operator may also skip
 a branch that is not settled (`SKIPPED`), which is left out of the pictures.
 """
 
-KIND_TEXT = {
-    Kind.TCC: "Try reserves; Confirm uses the reservation, Cancel releases it.",
-    Kind.SAGA: "Try does it; Confirm needs no call, Cancel compensates, against `after`.",
-    Kind.MESSAGE: "Delivered after the decision it is for, until it is acknowledged.",
-    Kind.NOTICE: "Like a message, but given up after a refusal or a bounded number of calls.",
+ROLE_TEXT = {
+    Role.TCC: ("tcc", "Try reserves; Confirm uses the reservation, Cancel releases it."),
+    Role.SAGA: (
+        "saga",
+        "Try does it; Confirm needs no call, Cancel compensates, against `after`.",
+    ),
+    Role.MESSAGE: ("message", "Delivered after the decision it is for, until it is acknowledged."),
+    Role.NOTICE: (
+        "notice",
+        "Like a message, but given up after a refusal or a bounded number of calls.",
+    ),
+    Role.PIVOT: (
+        "saga: the pivot",
+        "Its Try is asked for until the answer is known, and that answer is the decision.",
+    ),
+    Role.FORWARD: (
+        "saga: after the pivot",
+        "Tried after Confirm, until it is done; not at all after Cancel.",
+    ),
 }
 
 
@@ -56,16 +78,16 @@ def page() -> str:
     """Return the whole page."""
     parts = [HEAD, TRANSACTION_TEXT, diagram(TRANSACTION.items(), State.TRYING, _final(State))]
     parts.append(BRANCH_TEXT)
-    for kind in Kind:
-        edges = edges_of(kind)
-        parts.append(f"\n### {kind.name.lower()}\n\n{KIND_TEXT[kind]}\n")
+    for role, (title, text) in ROLE_TEXT.items():
+        edges = edges_of(role)
+        parts.append(f"\n### {title}\n\n{text}\n")
         parts.append(diagram(edges, BranchState.REGISTERED, SETTLED))
     return "".join(parts)
 
 
-def edges_of(kind: Kind) -> list[tuple[tuple[BranchState, BranchTrigger], BranchState]]:
-    """Return the part of the branch table that one kind can reach, skipping aside."""
-    triggers = triggers_of(kind)
+def edges_of(role: Role) -> list[tuple[tuple[BranchState, BranchTrigger], BranchState]]:
+    """Return the part of the branch table that one role can reach, skipping aside."""
+    triggers = triggers_of(role)
     reached = {BranchState.REGISTERED}
     edges = [(pair, to) for pair, to in BRANCH.items() if pair[1] in triggers]
     for _ in BranchState:
@@ -73,17 +95,22 @@ def edges_of(kind: Kind) -> list[tuple[tuple[BranchState, BranchTrigger], Branch
     return [((state, trigger), to) for (state, trigger), to in edges if state in reached]
 
 
-def triggers_of(kind: Kind) -> set[BranchTrigger]:
-    """Return what can happen to a branch of a kind, skipping aside."""
-    operations = OPERATIONS[kind]
-    triggers = {SEND[operation] for operation in operations if operation} | {BranchTrigger.OK}
-    if operations.before:
-        triggers |= {BranchTrigger.REFUSED, BranchTrigger.DOUBT, BranchTrigger.RELEASE}
+def triggers_of(role: Role) -> set[BranchTrigger]:
+    """Return what can happen to a branch of a role, skipping aside."""
+    operations = OPERATIONS[role]
+    triggers = {SEND[operation] for operation in operations if operation}
+    triggers.add(BranchTrigger.DONE if role is Role.FORWARD else BranchTrigger.OK)
+    if role in DECIDING:
+        triggers |= {BranchTrigger.REFUSED, BranchTrigger.RELEASE}
+        if role in UNDOABLE:
+            triggers.add(BranchTrigger.DOUBT)
         if not operations.on_confirm:
             triggers.add(BranchTrigger.KEEP)
+    elif role is Role.FORWARD:
+        triggers.add(BranchTrigger.RELEASE)
     else:
         triggers.add(BranchTrigger.DISMISS)
-        if kind is Kind.NOTICE:
+        if role is Role.NOTICE:
             triggers.add(BranchTrigger.GIVE_UP)
     return triggers
 

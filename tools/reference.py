@@ -67,6 +67,7 @@ BOUNDS = {
     "TIMEOUT_MS_MIN": "The shortest time a transaction may stay undecided",
     "TIMEOUT_MS_MAX": "The longest time a transaction may stay undecided",
     "DELAY_MS_MAX": "The longest delay of a message or notice after the decision",
+    "ATTEMPTS_MAX": "Calls that the budget of one branch may allow",
     "RETRY_AFTER_MS_MAX": "The longest wait a participant may ask for with RETRY",
     "TIMELINE_ENTRIES_MAX": "Lines of one transaction's timeline; later ones replace the middle",
     "PAGE_SIZE_MAX": "Transactions on one page of a search",

@@ -73,9 +73,10 @@ def execute(
     branches: Iterable[Branch],
     begin: initiator_pb2.Begin,
     wait: str,
+    fresh: bool,
 ) -> Conversation[Outcome]:
-    """Run a one-shot transaction to its end."""
-    request = initiator_pb2.ExecuteRequest(begin=begin, wait_until=until(wait).wire)
+    """Run a one-shot transaction to its end; `fresh` if nobody else can know its xid."""
+    request = initiator_pb2.ExecuteRequest(begin=begin, wait_until=until(wait).wire, fresh=fresh)
     for branch in with_ids(branches):
         write(branch, request.branches.add())
     reply = yield from exchange.ask_to_decide(_exchange.EXECUTE, request, begin.xid)

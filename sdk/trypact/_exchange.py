@@ -153,6 +153,8 @@ class Exchange:
             if reply.code != errors.Overloaded.code:
                 # Once a request may have arrived, being turned away later proves nothing.
                 doubt = reply
+                if isinstance(request, initiator_pb2.ExecuteRequest):
+                    request.fresh = False
             if self.clock() + wait >= gives_up_at:
                 return doubt or reply
             yield Pause(wait)

@@ -117,7 +117,10 @@ class Client:
         Overloaded, or a RequestRefused that says what is wrong with the request.
         """
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent)
-        return await self._drive(conversations.execute(self._exchange, name, branches, begin, wait))
+        fresh = xid is None
+        return await self._drive(
+            conversations.execute(self._exchange, name, branches, begin, wait, fresh)
+        )
 
     def transaction(
         self,

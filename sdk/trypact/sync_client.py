@@ -86,7 +86,10 @@ class SyncClient:
     ) -> Outcome:
         """Run a one-shot transaction; see `Client.execute`."""
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent)
-        return self._drive(conversations.execute(self._exchange, name, branches, begin, wait))
+        fresh = xid is None
+        return self._drive(
+            conversations.execute(self._exchange, name, branches, begin, wait, fresh)
+        )
 
     def transaction(
         self,

@@ -73,6 +73,7 @@ class Initiator:
         )
         self._stream = method()
         self._template = initiator_pb2.ExecuteRequest(
+            fresh=True,
             begin=initiator_pb2.Begin(name=name),
             branches=[
                 transaction_pb2.Branch(

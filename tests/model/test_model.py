@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec.structs import replace
 from trypact_coordinator.core import draft, step
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.events import Answer, Ok, Resumed, TimePassed
@@ -15,8 +16,8 @@ from trypact_coordinator.core.transaction import (
     PARKED,
     BranchState,
     Decision,
-    Kind,
     On,
+    Role,
     State,
 )
 
@@ -185,10 +186,10 @@ def test_compensation_out_of_order_is_found(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_saga_that_is_not_compensated_is_found(monkeypatch: pytest.MonkeyPatch):
-    def settle(kind: Kind, on: On, decision: Decision, state: BranchState):
-        if kind is Kind.SAGA and state is BranchState.TRIED and decision is Decision.CANCEL:
+    def settle(role: Role, on: On, decision: Decision, state: BranchState):
+        if role is Role.SAGA and state is BranchState.TRIED and decision is Decision.CANCEL:
             return BranchTrigger.KEEP
-        return move_without_call(kind, on, decision, state)
+        return move_without_call(role, on, decision, state)
 
     monkeypatch.setattr(draft, "move_without_call", settle)
     must_find(Model(SAGAS), "I2: cancelled, but a is TRIED")
@@ -267,7 +268,7 @@ def test_a_crash_that_loses_a_delivery_is_found(monkeypatch: pytest.MonkeyPatch)
     def skip(one: Draft, before: list) -> None:
         for n, branch in enumerate(one.branches):
             if branch.state is BranchState.DELIVERING:
-                one.branches[n] = type(branch)(spec=branch.spec, state=BranchState.DELIVERED)
+                one.branches[n] = replace(branch, state=BranchState.DELIVERED, in_flight=False)
 
     resumed_but(monkeypatch, skip)
     only = Config((tcc("a"), message("m")), faults=2)

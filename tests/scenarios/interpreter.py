@@ -7,7 +7,8 @@ the diff as you would read code.
 
     policy call_timeout_ms=5s attempts_until_stuck=2
     begin NAME [timeout=10s] [interactive]      + branch lines
-        ID KIND [ACTION] [after=A,B] [on=confirm|cancel|any] [delay=5s]
+        ID KIND [ACTION] [after=A,B] [on=confirm|cancel|any] [delay=5s] [pivot]
+                         [attempts=3] [retry_for=30s]
     answer ID OPERATION ok [RESULT] | refused REASON | retry 2s | pending | unknown [ERROR]
     answer ID OPERATION #ATTEMPT ...            (an older call's answer)
     report ID OPERATION ok [RESULT] | refused REASON
@@ -139,9 +140,9 @@ def read_branch(line: str) -> BranchSpec:
     """Read a branch line."""
     branch_id, kind, *rest = line.split()
     action = f"{branch_id}.do"
-    if rest and "=" not in rest[0]:
+    if rest and "=" not in rest[0] and rest[0] != "pivot":
         action = rest.pop(0)
-    options = dict(option.split("=") for option in rest)
+    options = dict(option.split("=") for option in rest if "=" in option)
     return BranchSpec(
         id=branch_id,
         kind=Kind[kind.upper()],
@@ -149,6 +150,9 @@ def read_branch(line: str) -> BranchSpec:
         after=tuple(options.get("after", "").split(",")) if "after" in options else (),
         on=On[options.get("on", "confirm").upper()],
         delay_ms=duration_us(options.get("delay", "0s")) // 1000,
+        pivot="pivot" in rest,
+        attempts_max=int(options.get("attempts", "0")),
+        retry_for_ms=duration_us(options.get("retry_for", "0s")) // 1000,
     )
 
 

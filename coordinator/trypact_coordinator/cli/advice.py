@@ -53,6 +53,11 @@ ADVICE = {
     "TRY_UNSETTLED": Advice(
         "caller", "Wait until every Try is OK, or cancel it: `trypact tx cancel XID --reason ...`."
     ),
+    "PIVOT_SENT": Advice(
+        "caller",
+        "Wait for the pivot's answer: `trypact tx explain XID` says who is asked. Neither the "
+        "deadline nor an operator decides before.",
+    ),
     "BRANCH_SETTLED": Advice(
         "caller", "Nothing is left to do for this branch; see `trypact tx show XID`."
     ),

@@ -62,6 +62,9 @@ def branch_view(branch: admin_pb2.BranchDetail) -> dict[str, Any]:
         "next_attempt_at": instant(branch, "next_attempt_at"),
         "after": list(branch.after),
         "on": enum_name(transaction_pb2.DeliverOn, branch.on, "DELIVER_ON_").lower(),
+        "pivot": branch.pivot,
+        "attempts_max": branch.attempts_max,
+        "retry_for_ms": branch.retry_for_ms,
         "payload_bytes": branch.payload_bytes,
         "result": branch.result.decode(errors="replace"),
     }

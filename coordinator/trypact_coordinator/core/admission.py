@@ -13,8 +13,8 @@ import msgspec
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.errors import InvalidArgument, LimitExceeded
-from trypact_coordinator.core.order import find_circle
-from trypact_coordinator.core.transaction import BranchSpec, On, Spec
+from trypact_coordinator.core.order import comes_after, find_circle
+from trypact_coordinator.core.transaction import BranchSpec, Kind, On, Spec
 
 _ACTION = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _PARTICIPANT = re.compile(r"[a-z][a-z0-9_]*")
@@ -80,8 +80,15 @@ def check_spec(spec: Spec) -> None:
     check_size("nonce", spec.nonce, limits.NONCE_BYTES_MAX)
 
 
-def check_branches(new: Sequence[BranchSpec], known: Sequence[BranchSpec] = ()) -> None:
+def check_branches(
+    new: Sequence[BranchSpec], known: Sequence[BranchSpec] = (), *, interactive: bool = False
+) -> None:
     """Check branches that join those a transaction already has.
+
+    Args:
+        new: what joins.
+        known: what it has; those of a one shot are all there from the beginning.
+        interactive: whether the initiator decides, so that no pivot can.
 
     Raises InvalidArgument or LimitExceeded naming `branches[i].field`, `i` counting the new ones.
     """
@@ -92,11 +99,15 @@ def check_branches(new: Sequence[BranchSpec], known: Sequence[BranchSpec] = ()) 
     by_id = {spec.id: spec for spec in known}
     total = sum(len(spec.payload) for spec in known)
     ordered = False
+    pivot: BranchSpec | None = None
     for index, spec in enumerate(new):
         try:
             _check_branch(spec)
             if spec.id in by_id:
                 raise InvalidArgument("id", f"{spec.id!r} names another branch already")
+            if spec.pivot:
+                _check_sole_pivot(pivot, interactive=interactive)
+                pivot = spec
         except InvalidArgument as error:
             raise error.within(f"branches[{index}]") from None
         by_id[spec.id] = spec
@@ -107,6 +118,8 @@ def check_branches(new: Sequence[BranchSpec], known: Sequence[BranchSpec] = ()) 
             _check_after(f"branches[{index}].after", spec, by_id)
         if circle := find_circle(by_id.values()):
             raise InvalidArgument("branches.after", f"goes in a circle: {' -> '.join(circle)}")
+    if pivot is not None:
+        _check_around_pivot(pivot, new)
     if total > limits.TRANSACTION_BYTES_MAX:
         raise LimitExceeded(
             "branches.payload",
@@ -121,6 +134,8 @@ def _check_branch(spec: BranchSpec) -> None:
     check_size("payload", spec.payload, limits.PAYLOAD_BYTES_MAX)
     if spec.delay_ms or spec.on is not _ON_CONFIRM:
         _check_delivery(spec)
+    if spec.attempts_max or spec.retry_for_ms or spec.pivot:
+        _check_saga(spec)
 
 
 @lru_cache(4096)
@@ -144,6 +159,63 @@ def _check_delivery(spec: BranchSpec) -> None:
         raise InvalidArgument("delay_ms", f"is {spec.delay_ms}", f"0 to {limits.DELAY_MS_MAX}")
 
 
+def _check_saga(spec: BranchSpec) -> None:
+    """Check a pivot and a budget."""
+    if spec.pivot and spec.kind is not Kind.SAGA:
+        raise InvalidArgument("pivot", "is for saga steps only")
+    field = "attempts_max" if spec.attempts_max else "retry_for_ms"
+    if spec.pivot and (spec.attempts_max or spec.retry_for_ms):
+        raise InvalidArgument(field, "is not for a pivot, which is asked until its answer is known")
+    if spec.kind is Kind.MESSAGE:
+        raise InvalidArgument(field, "is not for a message, which is never given up")
+    if not 0 <= spec.attempts_max <= limits.ATTEMPTS_MAX:
+        raise InvalidArgument(
+            "attempts_max", f"is {spec.attempts_max}", f"0 to {limits.ATTEMPTS_MAX}"
+        )
+    if not 0 <= spec.retry_for_ms <= limits.TIMEOUT_MS_MAX:
+        raise InvalidArgument(
+            "retry_for_ms", f"is {spec.retry_for_ms}", f"0 to {limits.TIMEOUT_MS_MAX}"
+        )
+
+
+def _check_sole_pivot(other: BranchSpec | None, *, interactive: bool) -> None:
+    if interactive:
+        raise InvalidArgument(
+            "pivot", "decides by itself, and an interactive transaction is decided by its initiator"
+        )
+    if other is not None:
+        raise InvalidArgument("pivot", f"is set, and {other.id!r} is the pivot already", "one")
+
+
+def _check_around_pivot(pivot: BranchSpec, specs: Sequence[BranchSpec]) -> None:
+    """Check that every Try comes before the pivot, or after it and can only go forward."""
+    following = comes_after(pivot.id, specs)
+    for index, spec in enumerate(specs):
+        if spec.is_delivery or spec is pivot:
+            continue
+        where = f"branches[{index}]"
+        if spec.id not in following:
+            if pivot.id not in comes_after(spec.id, specs):
+                raise InvalidArgument(
+                    f"{where}.after",
+                    f"puts {spec.id!r} neither before nor after the pivot {pivot.id!r}: name it in "
+                    "the pivot's `after`, or the pivot in its own",
+                )
+        elif spec.kind is not Kind.SAGA:
+            raise InvalidArgument(
+                f"{where}.after",
+                f"puts a tcc branch after the pivot {pivot.id!r}, where nothing is refused or "
+                "undone any more",
+                "saga steps, messages and notices",
+            )
+        elif spec.attempts_max or spec.retry_for_ms:
+            field = "attempts_max" if spec.attempts_max else "retry_for_ms"
+            raise InvalidArgument(
+                f"{where}.{field}",
+                f"is not for a step after the pivot {pivot.id!r}, which is asked until it is done",
+            )
+
+
 def _check_after(field: str, spec: BranchSpec, by_id: dict[str, BranchSpec]) -> None:
     if len(set(spec.after)) != len(spec.after):
         raise InvalidArgument(field, "names a branch twice")
@@ -163,7 +235,13 @@ def fingerprint(name: str, timeout_ms: int, branches: Sequence[BranchSpec]) -> b
     """Return the identity of a transaction's content: 16 bytes of BLAKE2b over its msgpack.
 
     Covers name, timeout and every field of every branch, in an encoding that no two contents
-    share. Labels and trace context are not part of it.
+    share. Labels and trace context are not part of it. Fields that came later count only where
+    they are set, so that whoever asks again after an upgrade still finds his transaction.
     """
-    content = [(b.id, b.kind, b.action, b.payload, b.after, b.on, b.delay_ms) for b in branches]
+    content: list[tuple[object, ...]] = [
+        (b.id, b.kind, b.action, b.payload, b.after, b.on, b.delay_ms) for b in branches
+    ]
+    for index, b in enumerate(branches):
+        if b.pivot or b.attempts_max or b.retry_for_ms:
+            content[index] += (b.pivot, b.attempts_max, b.retry_for_ms)
     return hashlib.blake2b(_encode((name, timeout_ms, content)), digest_size=16).digest()

@@ -21,11 +21,13 @@ from trypact_coordinator.core.machine import (
     next_state,
     wanted,
 )
-from trypact_coordinator.core.order import compensated_first
+from trypact_coordinator.core.order import compensated_first, registered
 from trypact_coordinator.core.outcome import Call, Outcome, Record, Reply
 from trypact_coordinator.core.policy import MILLISECOND, Policy
 from trypact_coordinator.core.transaction import (
+    DECIDING,
     IN_FLIGHT,
+    NEVER,
     PARKED,
     SETTLED,
     Branch,
@@ -33,8 +35,8 @@ from trypact_coordinator.core.transaction import (
     BranchState,
     Decision,
     Entry,
-    Kind,
     Operation,
+    Role,
     State,
     Transaction,
 )
@@ -43,9 +45,11 @@ from trypact_coordinator.text import shorten
 # Members by names of their own: looking one up on its class costs more than building a branch.
 _TRYING, _TRIED, _REFUSED = BranchState.TRYING, BranchState.TRIED, BranchState.REFUSED
 _UNDECIDED, _CONFIRM, _CANCEL = Decision.UNDECIDED, Decision.CONFIRM, Decision.CANCEL
-_SAGA = Kind.SAGA
+_SAGA, _PIVOT = Role.SAGA, Role.PIVOT
 _TRY_IT, _CANCEL_IT, _DELIVER_IT = Operation.TRY, Operation.CANCEL, Operation.DELIVER
 _IS_TRYING = State.TRYING
+# Where a branch is whose Try was OK; what was skipped by hand counts as done.
+_HAS_TRIED = frozenset({_TRIED, BranchState.CONFIRMING, BranchState.CONFIRMED, BranchState.SKIPPED})
 
 
 class Draft:
@@ -107,8 +111,9 @@ class Draft:
         new = self.unknown(specs)
         if not new:
             return
-        check_branches(new, tuple(branch.spec for branch in self.branches))
-        self.branches.extend(Branch(spec=spec) for spec in new)
+        known = tuple(branch.spec for branch in self.branches)
+        check_branches(new, known, interactive=True)
+        self.branches.extend(registered(new))
         for spec in new:
             self.note("registered", spec.id, spec.action)
         self.force(admits=True)
@@ -154,9 +159,9 @@ class Draft:
         return f"{self.tx.xid}/{branch.spec.id}"
 
     def all_tried(self) -> bool:
-        """Whether every tcc and saga branch is TRIED."""
+        """Whether every branch that is tried before the decision is TRIED."""
         for branch in self.branches:
-            if branch.state is not _TRIED and not branch.spec.is_delivery:
+            if branch.state is not _TRIED and branch.role in DECIDING:
                 return False
         return True
 
@@ -174,7 +179,7 @@ class Draft:
         self.note(f"decided {decision.name.lower()}", refused_branch_id, reason)
         for index, branch in enumerate(self.branches):
             spec = branch.spec
-            settling = move_without_call(spec.kind, spec.on, decision, branch.state)
+            settling = move_without_call(branch.role, spec.on, decision, branch.state)
             if settling is not None:
                 self.move(index, settling)
             elif branch.in_flight:
@@ -192,7 +197,7 @@ class Draft:
     def advance(self) -> Outcome:
         """Do all that is allowed now, and return what it asks of the shell."""
         if self.tx.frozen:
-            return self._outcome(wake_at=None)
+            return self._outcome(wake_at=NEVER)
         if self.tx.state is _IS_TRYING:
             self._decide_if_due()
         wake_at = self._call_what_is_ready()
@@ -218,32 +223,35 @@ class Draft:
                 return shorten(late, REASON_BYTES_MAX)
         return "the deadline passed"
 
-    def _call_what_is_ready(self) -> int | None:
+    def _call_what_is_ready(self) -> int:
+        """Send every call that is ready and due; return when time alone changes something next."""
+        wake_at = NEVER if self.tx.paused else self._call_until_due()
+        return min(wake_at, self.tx.deadline_at) if self.tx.state is _IS_TRYING else wake_at
+
+    def _call_until_due(self) -> int:
         """Send every call that is ready and due; return when time alone allows the next."""
         decision, now = self.tx.decision, self.now
-        wake_at = self.tx.deadline_at if decision is _UNDECIDED else None
-        if self.tx.paused:
-            return wake_at
+        wake_at = NEVER
         saga_order = compensated_first(self.branches) if decision is _CANCEL else {}
         states: dict[str, BranchState] | None = None
         for index, branch in enumerate(self.branches):
             if branch.in_flight or branch.state in SETTLED:
                 continue
             spec = branch.spec
-            operation = wanted(spec.kind, decision, branch.state)
+            operation = wanted(branch.role, decision, branch.state)
             if operation is None:
                 continue
             if spec.after or saga_order:
                 # As they were before this turn's calls, which put nothing in order.
                 states = states or {b.spec.id: b.state for b in self.branches}
-                if not _in_order(spec, operation, states, saga_order):
+                if not _in_order(branch, operation, states, saga_order):
                     continue
             allowed_at = branch.due_at
             if operation is _CANCEL_IT and branch.state is _TRYING:
                 allowed_at = max(allowed_at, branch.quiet_at)
             if allowed_at <= now:
                 self._call(index, branch, operation, decision)
-            elif wake_at is None or allowed_at < wake_at:
+            elif allowed_at < wake_at:
                 wake_at = allowed_at
         return wake_at
 
@@ -252,6 +260,8 @@ class Draft:
         # The count is of one operation, so it starts again with the next one.
         again = state is branch.state
         attempt = branch.attempt + 1 if again else 1
+        if branch.role is _PIVOT and not again:
+            self._pass_the_pivot(branch)
         timeout_ms = self.policy.call_timeout_ms
         answer_due_at = self.now + timeout_ms * MILLISECOND
         self.branches[index] = replace(
@@ -277,6 +287,15 @@ class Draft:
             )
         )
 
+    def _pass_the_pivot(self, pivot: Branch) -> None:
+        """Make durable, before it is sent, that nothing but the pivot's answer decides any more.
+
+        Every other Try is OK by then and stays so, for the record says it too.
+        """
+        self.change(deadline_at=NEVER)
+        self.note("pivot sent", pivot.spec.id)
+        self.force()
+
     def _finish_if_settled(self) -> None:
         for branch in self.branches:
             if branch.state not in SETTLED and not branch.spec.is_delivery:
@@ -289,7 +308,7 @@ class Draft:
 
     # ------------------------------------------------------------ what the shell is told
 
-    def _outcome(self, wake_at: int | None) -> Outcome:
+    def _outcome(self, wake_at: int) -> Outcome:
         tx = self.tx
         timeline = tx.timeline
         if self.entries:
@@ -307,15 +326,16 @@ class Draft:
             record = Record(tx, self._forced, self._admits)
         else:
             tx = replace(tx, branches=branches, timeline=timeline)
-        return Outcome(tx, record, tuple(self.calls), tuple(self.replies), wake_at)
+        wake = wake_at if wake_at < NEVER else None
+        return Outcome(tx, record, tuple(self.calls), tuple(self.replies), wake)
 
-    def _due_at(self, wake_at: int | None) -> int | None:
+    def _due_at(self, wake_at: int) -> int | None:
         """Return when the sweeper must look at it; see `Transaction.due_at`."""
         if self.tx.frozen:
             return PARKED
         if self.calls or any(branch.in_flight for branch in self.branches):
             return IN_FLIGHT
-        if wake_at is not None:
+        if wake_at < NEVER:
             return wake_at
         if self.tx.settled and all(branch.state in SETTLED for branch in self.branches):
             return None
@@ -323,17 +343,18 @@ class Draft:
 
 
 def _in_order(
-    spec: BranchSpec,
+    branch: Branch,
     operation: Operation,
     states: dict[str, BranchState],
     saga_order: dict[str, set[str]],
 ) -> bool:
     """Whether everything that comes before this operation of this branch is done."""
+    spec = branch.spec
     if operation is _TRY_IT:
-        return all(states[id_] is _TRIED for id_ in spec.after)
+        return all(states[id_] in _HAS_TRIED for id_ in spec.after)
     if operation is _DELIVER_IT:
         return all(states[id_] in SETTLED for id_ in spec.after)
-    if operation is _CANCEL_IT and spec.kind is _SAGA:
+    if operation is _CANCEL_IT and branch.role is _SAGA:
         return all(states[id_] in SETTLED for id_ in saga_order.get(spec.id, ()))
     return True
 

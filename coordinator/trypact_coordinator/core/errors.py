@@ -17,6 +17,7 @@
     │   ├── AlreadyCancelled
     │   ├── NotDecided
     │   ├── TryUnsettled
+    │   ├── PivotSent
     │   ├── BranchSettled
     │   └── TransactionFrozen
     ├── Overloaded                      try again later
@@ -159,6 +160,12 @@ class TryUnsettled(CallerError):
     """A Try of this transaction has no OK yet, so it cannot be confirmed."""
 
     reason = "TRY_UNSETTLED"
+
+
+class PivotSent(CallerError):
+    """The pivot was sent, so nothing but its answer decides this transaction any more."""
+
+    reason = "PIVOT_SENT"
 
 
 class BranchSettled(CallerError):

@@ -25,6 +25,8 @@ TIMEOUT_MS_MAX = 30 * 24 * 3600 * 1000
 # A participant that asks to be asked later than this is asked now and then all the same.
 RETRY_AFTER_MS_MAX = 3600 * 1000
 DELAY_MS_MAX = 365 * 24 * 3600 * 1000
+# Calls that a branch's own budget can allow; it needs none to be asked for ever.
+ATTEMPTS_MAX = 1000
 
 TIMELINE_ENTRIES_MAX = 1024
 PAGE_SIZE_MAX = 1000

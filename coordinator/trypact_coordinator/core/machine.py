@@ -1,8 +1,8 @@
 """The two transition tables. The diagrams in the docs are drawn from them.
 
-One machine serves all four kinds: `OPERATIONS` says which operations a kind has before and after
-the decision, and the tables say what every answer to them means. A pair that is in no table is
-IllegalTransition, which freezes the transaction instead of guessing.
+One machine serves all kinds: `OPERATIONS` says which operations a branch of each role has before
+and after the decision, and the tables say what every answer to them means. A pair that is in no
+table is IllegalTransition, which freezes the transaction instead of guessing.
 """
 
 from enum import StrEnum
@@ -12,9 +12,9 @@ from trypact_coordinator.core.errors import InvariantViolated
 from trypact_coordinator.core.transaction import (
     BranchState,
     Decision,
-    Kind,
     On,
     Operation,
+    Role,
     State,
 )
 
@@ -35,6 +35,8 @@ class BranchTrigger(StrEnum):
     SEND_CANCEL = "send cancel"
     SEND_DELIVER = "send deliver"
     OK = "ok"
+    # OK to a Try that came after Confirm: nothing is left to do.
+    DONE = "ok, after the pivot"
     REFUSED = "refused"
     # A new term cannot know whether the last one sent this Try.
     DOUBT = "try may have been sent"
@@ -73,6 +75,7 @@ BRANCH: dict[tuple[BranchState, BranchTrigger], BranchState] = {
     (_B.TRIED, _T.SEND_CONFIRM): _B.CONFIRMING,
     (_B.CONFIRMING, _T.SEND_CONFIRM): _B.CONFIRMING,
     (_B.CONFIRMING, _T.OK): _B.CONFIRMED,
+    (_B.TRYING, _T.DONE): _B.CONFIRMED,
     # After Cancel, which goes to every Try that may have run.
     (_B.REGISTERED, _T.RELEASE): _B.CANCELLED,
     (_B.TRYING, _T.SEND_CANCEL): _B.CANCELLING,
@@ -96,18 +99,20 @@ BRANCH: dict[tuple[BranchState, BranchTrigger], BranchState] = {
 
 
 class Operations(NamedTuple):
-    """Which operation a kind has before the decision, and after each decision."""
+    """Which operation a role has before the decision, and after each decision."""
 
     before: Operation | None
     on_confirm: Operation | None
     on_cancel: Operation | None
 
 
-OPERATIONS: dict[Kind, Operations] = {
-    Kind.TCC: Operations(Operation.TRY, Operation.CONFIRM, Operation.CANCEL),
-    Kind.SAGA: Operations(Operation.TRY, None, Operation.CANCEL),
-    Kind.MESSAGE: Operations(None, Operation.DELIVER, Operation.DELIVER),
-    Kind.NOTICE: Operations(None, Operation.DELIVER, Operation.DELIVER),
+OPERATIONS: dict[Role, Operations] = {
+    Role.TCC: Operations(Operation.TRY, Operation.CONFIRM, Operation.CANCEL),
+    Role.SAGA: Operations(Operation.TRY, None, Operation.CANCEL),
+    Role.MESSAGE: Operations(None, Operation.DELIVER, Operation.DELIVER),
+    Role.NOTICE: Operations(None, Operation.DELIVER, Operation.DELIVER),
+    Role.PIVOT: Operations(Operation.TRY, None, None),
+    Role.FORWARD: Operations(None, Operation.TRY, None),
 }
 
 SEND: dict[Operation, BranchTrigger] = {
@@ -149,35 +154,36 @@ def next_branch_state(state: BranchState, trigger: BranchTrigger) -> BranchState
 
 
 def move_without_call(
-    kind: Kind, on: On, decision: Decision, state: BranchState
+    role: Role, on: On, decision: Decision, state: BranchState
 ) -> BranchTrigger | None:
     """Return the trigger that settles a branch at the decision with no call, if there is one."""
-    return _SETTLING.get((kind, on, decision, state))
+    return _SETTLING.get((role, on, decision, state))
 
 
-def _settling_table() -> dict[tuple[Kind, On, Decision, BranchState], BranchTrigger]:
-    table: dict[tuple[Kind, On, Decision, BranchState], BranchTrigger] = {}
-    for kind, operations in OPERATIONS.items():
+def _settling_table() -> dict[tuple[Role, On, Decision, BranchState], BranchTrigger]:
+    table: dict[tuple[Role, On, Decision, BranchState], BranchTrigger] = {}
+    for role, operations in OPERATIONS.items():
+        delivery = operations.on_confirm is Operation.DELIVER
         for on, delivered in _DELIVERED_AFTER.items():
             for decision in (Decision.CONFIRM, Decision.CANCEL):
-                key = (kind, on, decision)
-                if operations.before is None and decision not in delivered:
+                key = (role, on, decision)
+                if delivery and decision not in delivered:
                     table[*key, BranchState.REGISTERED] = BranchTrigger.DISMISS
-                if operations.before is not None and decision is Decision.CANCEL:
+                if not delivery and decision is Decision.CANCEL:
                     table[*key, BranchState.REGISTERED] = BranchTrigger.RELEASE
                 if operations.on_confirm is None and decision is Decision.CONFIRM:
                     table[*key, BranchState.TRIED] = BranchTrigger.KEEP
     return table
 
 
-def wanted(kind: Kind, decision: Decision, state: BranchState) -> Operation | None:
+def wanted(role: Role, decision: Decision, state: BranchState) -> Operation | None:
     """Return the operation a branch needs next under a decision, in order or not."""
-    return _WANTED.get((kind, decision, state))
+    return _WANTED.get((role, decision, state))
 
 
-def _wanted_table() -> dict[tuple[Kind, Decision, BranchState], Operation]:
-    table: dict[tuple[Kind, Decision, BranchState], Operation] = {}
-    for kind, operations in OPERATIONS.items():
+def _wanted_table() -> dict[tuple[Role, Decision, BranchState], Operation]:
+    table: dict[tuple[Role, Decision, BranchState], Operation] = {}
+    for role, operations in OPERATIONS.items():
         for decision, operation in (
             (Decision.UNDECIDED, operations.before),
             (Decision.CONFIRM, operations.on_confirm),
@@ -186,9 +192,8 @@ def _wanted_table() -> dict[tuple[Kind, Decision, BranchState], Operation]:
             if operation is None:
                 continue
             for state in BranchState:
-                legal = (state, SEND[operation]) in BRANCH
-                if legal and not (operations.before and operation is Operation.DELIVER):
-                    table[kind, decision, state] = operation
+                if (state, SEND[operation]) in BRANCH:
+                    table[role, decision, state] = operation
     return table
 
 

@@ -1,8 +1,55 @@
-"""The order among branches: `after` forwards, and its reverse among saga steps for compensation."""
+"""The order among branches: `after` forwards, and its reverse among saga steps for compensation.
+
+What comes after a pivot goes only forward, so the order gives each branch its role.
+"""
 
 from collections.abc import Iterable, Sequence
 
-from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind
+from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind, Role
+
+_ROLE_OF = {
+    Kind.TCC: Role.TCC,
+    Kind.SAGA: Role.SAGA,
+    Kind.MESSAGE: Role.MESSAGE,
+    Kind.NOTICE: Role.NOTICE,
+}
+
+
+def registered(specs: Sequence[BranchSpec]) -> tuple[Branch, ...]:
+    """Return branches to which nothing has happened yet, each in its role."""
+    return tuple([Branch(*one) for one in zip(specs, roles_of(specs), strict=True)])
+
+
+def roles_of(specs: Sequence[BranchSpec]) -> list[Role]:
+    """Return the role of each branch of a transaction, in their order."""
+    for spec in specs:
+        if spec.pivot:
+            following = comes_after(spec.id, specs)
+            return [_role_beside_pivot(one, following) for one in specs]
+    return [_ROLE_OF[spec.kind] for spec in specs]
+
+
+def _role_beside_pivot(spec: BranchSpec, following: set[str]) -> Role:
+    if spec.pivot:
+        return Role.PIVOT
+    forward = spec.kind is Kind.SAGA and spec.id in following
+    return Role.FORWARD if forward else _ROLE_OF[spec.kind]
+
+
+def comes_after(branch_id: str, specs: Iterable[BranchSpec]) -> set[str]:
+    """Return the ids of what comes after a branch, directly or through others."""
+    followers: dict[str, list[str]] = {}
+    for spec in specs:
+        for named in spec.after:
+            followers.setdefault(named, []).append(spec.id)
+    found: set[str] = set()
+    stack = [branch_id]
+    while stack:
+        for follower in followers.get(stack.pop(), ()):
+            if follower not in found:
+                found.add(follower)
+                stack.append(follower)
+    return found
 
 
 def find_circle(specs: Iterable[BranchSpec]) -> list[str]:

@@ -9,9 +9,8 @@ goes through the same few lines.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from trypact_coordinator.core.admission import check_branches, check_spec
+from trypact_coordinator.core.answers import answered, reported
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.errors import (
     AlreadyCancelled,
@@ -19,6 +18,7 @@ from trypact_coordinator.core.errors import (
     BranchSettled,
     InvalidArgument,
     NotDecided,
+    PivotSent,
     TransactionFrozen,
     TryUnsettled,
 )
@@ -29,39 +29,27 @@ from trypact_coordinator.core.events import (
     DecideAct,
     Event,
     LeftIdle,
-    Ok,
     PauseAct,
-    Pending,
-    Refused,
     Registered,
     Reported,
     ResumeAct,
     Resumed,
-    Retry,
     RetryAct,
     RollbackAsked,
     SkipAct,
     TimePassed,
-    Unknown,
 )
-from trypact_coordinator.core.limits import BRANCHES_MAX, RETRY_AFTER_MS_MAX
-from trypact_coordinator.core.machine import OPERATION_OF, BranchTrigger, next_branch_state
+from trypact_coordinator.core.limits import BRANCHES_MAX
+from trypact_coordinator.core.machine import BranchTrigger
+from trypact_coordinator.core.order import registered
 from trypact_coordinator.core.outcome import Outcome
-from trypact_coordinator.core.policy import (
-    MILLISECOND,
-    Policy,
-    backoff_us,
-    deadline,
-    slow_retry_us,
-)
+from trypact_coordinator.core.policy import MILLISECOND, Policy, deadline
 from trypact_coordinator.core.transaction import (
     SETTLED,
-    Branch,
+    UNDOABLE,
     BranchSpec,
     BranchState,
     Decision,
-    Kind,
-    Operation,
     Spec,
     State,
     Transaction,
@@ -85,10 +73,10 @@ def begin(
     check_spec(spec)
     if not branches and not spec.interactive:
         raise InvalidArgument("branches", "is empty", f"1 to {BRANCHES_MAX}")
-    check_branches(branches)
+    check_branches(branches, interactive=spec.interactive)
     transaction = Transaction(
         spec=spec,
-        branches=tuple(Branch(spec=branch) for branch in branches),
+        branches=registered(branches),
         created_at=now,
         deadline_at=deadline(now, spec.timeout_ms),
         epoch=epoch,
@@ -150,132 +138,6 @@ def step_together(
     return draft.advance()
 
 
-# ---------------------------------------------------------------- answers
-
-
-def _answered(draft: Draft, event: Answered) -> None:
-    index, branch = draft.find(event.branch_id)
-    operation, answer = event.operation, event.answer
-    if OPERATION_OF.get(branch.state) is not operation:
-        return  # a straggler: the branch has moved on
-    kind = type(answer)
-    current = branch.in_flight and event.attempt == branch.attempt
-    if not current and kind is not Ok and kind is not Refused:
-        return  # another call is under way, or will be, and will tell
-    _ANSWERS[kind](draft, index, branch, operation, answer)
-
-
-def _reported(draft: Draft, event: Reported) -> None:
-    index, branch = draft.find(event.branch_id)
-    if OPERATION_OF.get(branch.state) is event.operation:
-        _ANSWERS[type(event.answer)](draft, index, branch, event.operation, event.answer)
-
-
-_IS_OK = BranchTrigger.OK
-# What the timeline says about an answer: words made once.
-_OK_SAID = {operation: f"{operation.name.lower()} ok" for operation in Operation}
-# Operations whose result the initiator gets to see.
-_WITH_RESULT = frozenset({Operation.TRY, Operation.DELIVER})
-
-
-def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Ok) -> None:
-    draft.branches[index] = replace(
-        branch,
-        state=next_branch_state(branch.state, _IS_OK),
-        in_flight=False,
-        due_at=0,
-        result=answer.result if operation in _WITH_RESULT else branch.result,
-        reason="",
-        stuck=False,
-    )
-    draft.note(_OK_SAID[operation], branch.spec.id)
-    draft.progressed(operation)
-
-
-def _refused(
-    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Refused
-) -> None:
-    reason = answer.reason
-    draft.note(f"{operation.name.lower()} refused", branch.spec.id, reason)
-    if operation is Operation.TRY:
-        draft.move(index, BranchTrigger.REFUSED, in_flight=False, reason=reason)
-    elif branch.spec.kind is Kind.NOTICE:
-        draft.move(index, BranchTrigger.GIVE_UP, in_flight=False, reason=reason)
-        draft.progressed(operation)
-    else:
-        wait_us = slow_retry_us(draft.policy, draft.key(branch), branch.attempt)
-        draft.replace(index, in_flight=False, due_at=draft.now + wait_us, reason=reason, stuck=True)
-        draft.lazily()
-
-
-def _retry(draft: Draft, index: int, branch: Branch, operation: Operation, answer: Retry) -> None:
-    reason = answer.reason
-    said = reason or f"asked to wait {answer.after_ms} ms"
-    draft.note(f"{operation.name.lower()} retry", branch.spec.id, said)
-    wait_us = min(answer.after_ms, RETRY_AFTER_MS_MAX) * MILLISECOND
-    _ask_again(draft, index, branch, operation, reason, wait_us=wait_us)
-
-
-def _pending(
-    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Pending
-) -> None:
-    draft.note(f"{operation.name.lower()} pending", branch.spec.id)
-    poll_us = draft.policy.pending_poll_ms * MILLISECOND
-    _ask_again(draft, index, branch, operation, "pending", wait_us=poll_us, failed=False)
-
-
-def _unknown(
-    draft: Draft, index: int, branch: Branch, operation: Operation, answer: Unknown
-) -> None:
-    draft.note(f"{operation.name.lower()} unknown", branch.spec.id, answer.error)
-    # The answer's own due time is the last instant at which the call can be running.
-    quiet_at = branch.due_at if operation is Operation.TRY else 0
-    _ask_again(draft, index, branch, operation, answer.error, quiet_at=quiet_at)
-
-
-_ANSWERS: dict[type[Any], Callable[[Draft, int, Branch, Operation, Any], None]] = {
-    Ok: _ok,
-    Refused: _refused,
-    Retry: _retry,
-    Pending: _pending,
-    Unknown: _unknown,
-}
-
-
-def _ask_again(
-    draft: Draft,
-    index: int,
-    branch: Branch,
-    operation: Operation,
-    reason: str,
-    wait_us: int = 0,
-    quiet_at: int = 0,
-    failed: bool = True,
-) -> None:
-    policy, key = draft.policy, draft.key(branch)
-    if branch.spec.kind is Kind.NOTICE and branch.attempt >= policy.notice_attempts:
-        draft.move(index, BranchTrigger.GIVE_UP, in_flight=False, reason=reason)
-        draft.progressed(operation)
-        return
-    wait_us = wait_us or backoff_us(policy, key, branch.attempt)
-    # The deadline bounds a Try; everything after the decision is bounded by a human's patience.
-    spent = operation is not Operation.TRY and branch.attempt >= policy.attempts_until_stuck
-    stuck = branch.stuck or (failed and spent)
-    if stuck and failed:
-        wait_us = max(wait_us, slow_retry_us(policy, key, branch.attempt))
-    # A Try is not asked again after the decision, and its Cancel does not wait as it would have.
-    asked_no_more = operation is Operation.TRY and draft.tx.decided
-    draft.replace(
-        index,
-        in_flight=False,
-        due_at=0 if asked_no_more else draft.now + wait_us,
-        quiet_at=max(quiet_at, branch.quiet_at),
-        reason=reason,
-        stuck=stuck,
-    )
-    draft.lazily()
-
-
 # ---------------------------------------------------------------- the initiator
 
 
@@ -316,6 +178,7 @@ def _rollback_asked(draft: Draft, event: RollbackAsked) -> None:
         return
     if tx.decision is Decision.CONFIRM:
         raise AlreadyConfirmed
+    _require_cancellable(tx)
     draft.admit(event.deliveries)
     draft.decide(Decision.CANCEL, event.reason or "rolled back by the initiator")
 
@@ -329,6 +192,11 @@ def _require_undecided(tx: Transaction) -> None:
         raise AlreadyConfirmed
     if tx.decision is Decision.CANCEL:
         raise AlreadyCancelled(_why(tx))
+
+
+def _require_cancellable(tx: Transaction) -> None:
+    if tx.pivot_sent:
+        raise PivotSent
 
 
 # ---------------------------------------------------------------- time and terms
@@ -345,15 +213,16 @@ def _left_idle(draft: Draft, event: LeftIdle) -> None:
 def _resumed(draft: Draft, event: Resumed) -> None:
     undecided = draft.tx.state is State.TRYING
     new_term = event.epoch != draft.tx.epoch
-    # Whether a Try may have been answered, or sent, without a record that says so.
+    # Whether a Try may have been answered, or sent, without a record that says so. A pivot is sent
+    # with one, and so is whatever leaves after the decision.
     in_doubt = undecided and any(
         branch.state in (BranchState.REGISTERED, BranchState.TRYING)
         for branch in draft.branches
-        if not branch.spec.is_delivery
+        if branch.role in UNDOABLE
     )
     quiet_at = draft.now + draft.policy.call_timeout_ms * MILLISECOND
     for index, branch in enumerate(draft.branches):
-        if undecided and not branch.spec.is_delivery and branch.state is BranchState.REGISTERED:
+        if undecided and branch.role in UNDOABLE and branch.state is BranchState.REGISTERED:
             # Results are not written one by one, so a Try that waited for another in the journal
             # may have left all the same. From now on it counts as one that may have run.
             draft.move(index, BranchTrigger.DOUBT, quiet_at=quiet_at)
@@ -408,6 +277,7 @@ def _decide_act(draft: Draft, event: DecideAct) -> None:
     _require_undecided(draft.tx)
     if event.decision is Decision.CONFIRM and not draft.all_tried():
         raise TryUnsettled
+    _require_cancellable(draft.tx)
     draft.act(f"{event.decision.name.lower()} by operator", event)
     draft.decide(event.decision, f"by {event.actor}: {event.reason}")
 
@@ -425,8 +295,8 @@ def _skip_act(draft: Draft, event: SkipAct) -> None:
 
 
 _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
-    Answered: _answered,
-    Reported: _reported,
+    Answered: answered,
+    Reported: reported,
     Registered: _registered,
     CommitAsked: _commit_asked,
     RollbackAsked: _rollback_asked,

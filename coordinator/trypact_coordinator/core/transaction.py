@@ -26,6 +26,25 @@ class Kind(IntEnum):
 _DELIVERIES = frozenset({Kind.MESSAGE, Kind.NOTICE})
 
 
+class Role(IntEnum):
+    """What a branch is to the protocol: its kind, or what a pivot makes of a saga step."""
+
+    TCC = 1
+    SAGA = 2
+    MESSAGE = 3
+    NOTICE = 4
+    # The saga step whose answer is the decision: it cannot be compensated.
+    PIVOT = 5
+    # A saga step after the pivot: tried after Confirm, until it is done.
+    FORWARD = 6
+
+
+# Those with a Try that the deadline bounds and that Cancel undoes.
+UNDOABLE = frozenset({Role.TCC, Role.SAGA})
+# Those that are tried before the decision.
+DECIDING = UNDOABLE | {Role.PIVOT}
+
+
 class On(IntEnum):
     """The decision after which a delivery is due."""
 
@@ -94,6 +113,12 @@ class BranchSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     after: tuple[str, ...] = ()
     on: On = On.CONFIRM
     delay_ms: int = 0
+    # A saga step that cannot be compensated, and whose answer is therefore the decision.
+    pivot: bool = False
+    # The budget of a Try, or of a notice's deliveries: calls, and time since the first failing
+    # one, after which it is given up. 0: none of its own.
+    attempts_max: int = 0
+    retry_for_ms: int = 0
 
     @property
     def participant(self) -> str:
@@ -115,6 +140,7 @@ class Branch(msgspec.Struct, frozen=True, gc=False):
     """A branch and how far it has come."""
 
     spec: BranchSpec
+    role: Role
     state: BranchState = BranchState.REGISTERED
     # Calls made of the current operation; 0 when it was never called.
     attempt: int = 0
@@ -130,6 +156,8 @@ class Branch(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     # A refused Confirm, Cancel or Deliver, or a spent retry budget: a human is needed.
     stuck: bool = False
+    # When its budget of time ends; 0 when it has none, or no call has failed.
+    give_up_at: int = 0
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -157,10 +185,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     detail: str = ""
 
 
+# An instant that never comes.
+NEVER = 1 << 62
 # The `due_at` of a transaction that has calls in flight under the epoch of its record.
 IN_FLIGHT = 0
 # The `due_at` of an unfinished transaction that only an operator can move: paused or frozen.
-PARKED = 1 << 62
+PARKED = NEVER
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
@@ -169,7 +199,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     spec: Spec
     branches: tuple[Branch, ...]
     created_at: int
-    # The instant after which an undecided transaction is cancelled.
+    # The instant after which an undecided transaction is cancelled; NEVER once a pivot was sent.
     deadline_at: int
     state: State = State.TRYING
     # Number of records written for it. A record is applied only on top of version - 1.
@@ -208,6 +238,11 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     def decided(self) -> bool:
         """Whether the decision was made."""
         return self.state is not _TRYING
+
+    @property
+    def pivot_sent(self) -> bool:
+        """Whether it is undecided, and nothing but its pivot's answer can decide it any more."""
+        return self.deadline_at == NEVER and not self.decided
 
     @property
     def settled(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from trypact_coordinator.core.errors import UnreadableRow
+from trypact_coordinator.core.order import roles_of
 from trypact_coordinator.core.transaction import (
     Branch,
     BranchSpec,
@@ -33,7 +34,7 @@ class _Description(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _BranchProgress(msgspec.Struct, frozen=True, array_like=True):
-    """The fields of `Branch` after its spec, in the same order."""
+    """The fields of `Branch` after its role, in the same order."""
 
     state: BranchState
     attempt: int
@@ -43,6 +44,7 @@ class _BranchProgress(msgspec.Struct, frozen=True, array_like=True):
     result: bytes
     reason: str
     stuck: bool
+    give_up_at: int = 0
 
 
 class _Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +62,8 @@ class _Progress(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     refused_branch_id: str
     timeline: tuple[Entry, ...]
+    # Where it has changed since the description was written; 0 in rows that are older than that.
+    deadline_at: int = 0
 
 
 _FORMAT = b"\x01"
@@ -77,7 +81,17 @@ def encode_spec(tx: Transaction) -> bytes:
 def encode_progress(tx: Transaction) -> bytes:
     """Return everything that changes."""
     branches = [
-        (b.state, b.attempt, b.in_flight, b.due_at, b.quiet_at, b.result, b.reason, b.stuck)
+        (
+            b.state,
+            b.attempt,
+            b.in_flight,
+            b.due_at,
+            b.quiet_at,
+            b.result,
+            b.reason,
+            b.stuck,
+            b.give_up_at,
+        )
         for b in tx.branches
     ]
     return _FORMAT + _encode(
@@ -96,6 +110,7 @@ def encode_progress(tx: Transaction) -> bytes:
             tx.reason,
             tx.refused_branch_id,
             tx.timeline,
+            tx.deadline_at,
         )
     )
 
@@ -119,6 +134,7 @@ def _join(description: _Description, current: _Progress) -> Transaction:
     branches = tuple(
         Branch(
             spec,
+            role,
             b.state,
             b.attempt,
             b.in_flight,
@@ -127,14 +143,17 @@ def _join(description: _Description, current: _Progress) -> Transaction:
             b.result,
             b.reason,
             b.stuck,
+            b.give_up_at,
         )
-        for spec, b in zip(description.branches, current.branches, strict=True)
+        for spec, role, b in zip(
+            description.branches, roles_of(description.branches), current.branches, strict=True
+        )
     )
     return Transaction(
         spec=description.spec,
         branches=branches,
         created_at=description.created_at,
-        deadline_at=description.deadline_at,
+        deadline_at=current.deadline_at or description.deadline_at,
         state=current.state,
         version=current.version,
         epoch=current.epoch,

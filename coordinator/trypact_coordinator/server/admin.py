@@ -195,6 +195,9 @@ def branch_detail(tx: Transaction, branch: Branch, *, whole: bool) -> admin_pb2.
         payload_bytes=len(branch.spec.payload),
         result=branch.result if whole else b"",
         failing_since=wire.timestamp(failing_since(tx, branch)),
+        pivot=branch.spec.pivot,
+        attempts_max=branch.spec.attempts_max,
+        retry_for_ms=branch.spec.retry_for_ms,
     )
 
 

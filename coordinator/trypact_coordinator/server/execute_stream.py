@@ -96,24 +96,28 @@ class ExecuteStream:
 
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
         unread, door = Unread(), self._coordinator.door
+        refused: list[initiator_pb2.ExecuteStreamRequest.Item]
         unread.ask()
         try:
             async for batch in requests:
                 door.unread(unread.came())
-                refused: list[initiator_pb2.ExecuteStreamRequest.Item] = []
+                shut, refused = False, []
                 for item in batch.items:
                     while self._unwritten >= REQUESTS_MAX:
                         # Their replies may be what makes room.
                         self._look_up(refused)
-                        refused = []
+                        shut, refused = False, []
                         await self._wait_for_room()
                     self._unwritten += 1
                     # Before anything is made of it: thousands a second may have to be turned away.
                     # A door that is shut stays so for whatever else of the message there is room.
-                    if refused or door.is_shut():
-                        refused.append(item)
-                    else:
+                    shut = shut or door.is_shut()
+                    if not shut:
                         self._begin(item)
+                    elif item.request.fresh:
+                        self._turn_away(item.id, item.request.begin.xid)
+                    else:
+                        refused.append(item)
                 self._look_up(refused)
                 unread.ask()
             while self._unwritten:
@@ -139,10 +143,12 @@ class ExecuteStream:
             if isinstance(known, CoordinatorError) or xid in known or self._coordinator.has(xid):
                 self._begin(item)
             else:
-                error = self._coordinator.turn_away(xid)
-                self._outbox.put(
-                    (item.id, _turned_away(str(error), error.retry_after_ms)), _REPLY_BYTES
-                )
+                self._turn_away(item.id, xid)
+
+    def _turn_away(self, id_: int, xid: str) -> None:
+        error = self._coordinator.turn_away(xid)
+        status = _turned_away(str(error), error.retry_after_ms)
+        self._outbox.put((id_, status), _REPLY_BYTES)
 
     async def _wait_for_room(self) -> None:
         self._written.clear()

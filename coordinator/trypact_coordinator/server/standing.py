@@ -19,7 +19,7 @@ def operation_of(tx: Transaction, branch: Branch) -> Operation | None:
     """Return the operation the branch needs to move on; None when it needs none (yet)."""
     if branch.state in SETTLED:
         return None
-    return wanted(branch.spec.kind, tx.decision, branch.state)
+    return wanted(branch.role, tx.decision, branch.state)
 
 
 def next_attempt_at(tx: Transaction, branch: Branch) -> int:

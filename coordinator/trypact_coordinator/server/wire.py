@@ -17,6 +17,7 @@ from trypact_coordinator.core.errors import InvalidArgument, LimitExceeded
 from trypact_coordinator.core.events import Ok, Refused
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import (
+    NEVER,
     Branch,
     BranchSpec,
     Decision,
@@ -77,6 +78,9 @@ def _branch_spec(branch: transaction_pb2.Branch) -> BranchSpec:
         tuple(after) if (after := branch.after) else (),
         _CONFIRM if not branch.on else member_of(On, branch.on, "on"),
         branch.delay_ms,
+        branch.pivot,
+        branch.attempts_max,
+        branch.retry_for_ms,
     )
 
 
@@ -189,8 +193,8 @@ def number(member: Enum) -> Any:
 
 
 def timestamp(at: int) -> Timestamp | None:
-    """Write an instant; 0, which the core uses for "not yet", is left unset."""
-    if not at:
+    """Write an instant; what the core uses for "not yet" and for "never" is left unset."""
+    if not 0 < at < NEVER:
         return None
     seconds, micros = divmod(at, 1_000_000)
     return Timestamp(seconds=seconds, nanos=micros * 1_000)

@@ -170,6 +170,9 @@ class BranchDetail(_message.Message):
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     FAILING_SINCE_FIELD_NUMBER: _builtins.int
+    PIVOT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _transaction_pb2.BranchKind.ValueType
     action: _builtins.str
@@ -180,6 +183,10 @@ class BranchDetail(_message.Message):
     on: _transaction_pb2.DeliverOn.ValueType
     payload_bytes: _builtins.int
     result: _builtins.bytes
+    pivot: _builtins.bool
+    attempts_max: _builtins.int
+    """The budget its initiator gave it; zero means none."""
+    retry_for_ms: _builtins.int
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """When it is asked next; unset while a call is in flight or nothing is left to do."""
@@ -205,10 +212,13 @@ class BranchDetail(_message.Message):
         payload_bytes: _builtins.int = ...,
         result: _builtins.bytes = ...,
         failing_since: _timestamp_pb2.Timestamp | None = ...,
+        pivot: _builtins.bool = ...,
+        attempts_max: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "failing_since", b"failing_since", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "reason", b"reason", "result", b"result", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "attempts_max", b"attempts_max", "failing_since", b"failing_since", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "pivot", b"pivot", "reason", b"reason", "result", b"result", "retry_for_ms", b"retry_for_ms", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

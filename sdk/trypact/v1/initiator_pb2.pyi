@@ -113,7 +113,13 @@ class ExecuteRequest(_message.Message):
     BEGIN_FIELD_NUMBER: _builtins.int
     BRANCHES_FIELD_NUMBER: _builtins.int
     WAIT_UNTIL_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     wait_until: Global___WaitUntil.ValueType
+    fresh: _builtins.bool
+    """The initiator made this xid up, and no request with it can have arrived before. A coordinator
+    with too much to do may turn it away unseen; any other it has to look up first, because what
+    is known is never turned away.
+    """
     @_builtins.property
     def begin(self) -> Global___Begin: ...
     @_builtins.property
@@ -124,10 +130,11 @@ class ExecuteRequest(_message.Message):
         begin: Global___Begin | None = ...,
         branches: _abc.Iterable[_transaction_pb2.Branch] | None = ...,
         wait_until: Global___WaitUntil.ValueType = ...,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "branches", b"branches", "wait_until", b"wait_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "branches", b"branches", "fresh", b"fresh", "wait_until", b"wait_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

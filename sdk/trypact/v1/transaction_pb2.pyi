@@ -200,6 +200,9 @@ class Branch(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     DELAY_MS_FIELD_NUMBER: _builtins.int
+    PIVOT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in its transaction; 1 to 64 visible ASCII characters."""
     kind: Global___BranchKind.ValueType
@@ -211,6 +214,16 @@ class Branch(_message.Message):
     """For messages and notices."""
     delay_ms: _builtins.int
     """For messages and notices: how long after the decision the first delivery is due."""
+    pivot: _builtins.bool
+    """For one saga step of a one shot: it cannot be compensated, so its answer is the decision. All
+    tcc and saga branches come before it, or are saga steps after it, which only go forward.
+    """
+    attempts_max: _builtins.int
+    """For tcc and saga branches before the pivot, and notices: calls after which it is given up if
+    none is OK; a Try with its transaction. Zero means no such budget (for a notice: the default).
+    """
+    retry_for_ms: _builtins.int
+    """The same in time, counted from the first call that failed."""
     @_builtins.property
     def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Branch ids whose Try (or, for a delivery, whose end) comes first."""
@@ -225,10 +238,13 @@ class Branch(_message.Message):
         after: _abc.Iterable[_builtins.str] | None = ...,
         on: Global___DeliverOn.ValueType = ...,
         delay_ms: _builtins.int = ...,
+        pivot: _builtins.bool = ...,
+        attempts_max: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "delay_ms", b"delay_ms", "id", b"id", "kind", b"kind", "on", b"on", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts_max", b"attempts_max", "delay_ms", b"delay_ms", "id", b"id", "kind", b"kind", "on", b"on", "payload", b"payload", "pivot", b"pivot", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

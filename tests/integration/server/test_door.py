@@ -89,6 +89,24 @@ async def test_a_stream_s_strangers_are_turned_away_with_a_hint_and_nobody_else(
     assert counted(house) == {"OVERLOADED": 2}
 
 
+async def test_who_says_that_its_xid_is_fresh_is_turned_away_without_a_look_into_the_journal(
+    house: House,
+) -> None:
+    stream = house.transactions.ExecuteStream()
+    fresh, stranger = item(1, "made up"), item(2, "made-up-too")
+    fresh.request.fresh = True
+    shut(house)
+    # Nobody can be asked what is known: a stranger is told that, at its beginning.
+    await house.coordinator.door.recall.close()
+
+    await send(stream, fresh, stranger)
+    answered = await replies(stream, 2)
+
+    codes = {id_: status_pb2.Status.FromString(one.status).code for id_, one in answered.items()}
+    assert codes[1] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert codes[2] == grpc.StatusCode.UNAVAILABLE.value[0]
+
+
 async def test_a_message_with_more_strangers_than_there_is_room_for_is_answered(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

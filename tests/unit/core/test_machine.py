@@ -20,9 +20,9 @@ from trypact_coordinator.core.transaction import (
     SETTLED,
     BranchState,
     Decision,
-    Kind,
     On,
     Operation,
+    Role,
     State,
 )
 
@@ -75,37 +75,43 @@ def test_confirm_follows_only_tried_and_cancel_every_try_that_may_have_run():
 
 
 def test_only_a_branch_that_was_never_called_is_settled_without_a_call():
-    for kind, on, decision in itertools.product(Kind, On, (Decision.CONFIRM, Decision.CANCEL)):
+    for role, on, decision in itertools.product(Role, On, (Decision.CONFIRM, Decision.CANCEL)):
         for state in BranchState:
-            trigger = move_without_call(kind, on, decision, state)
+            trigger = move_without_call(role, on, decision, state)
             if trigger is None:
                 continue
             never_called = state is BranchState.REGISTERED
             kept = trigger is BranchTrigger.KEEP and state is BranchState.TRIED
-            assert never_called or (kept and OPERATIONS[kind].on_confirm is None)
+            assert never_called or (kept and OPERATIONS[role].on_confirm is None)
             assert next_branch_state(state, trigger) in SETTLED
 
 
 @pytest.mark.parametrize(
-    ("kind", "decision", "states", "operation"),
+    ("role", "decision", "states", "operation"),
     [
-        (Kind.TCC, Decision.UNDECIDED, "REGISTERED TRYING", Operation.TRY),
-        (Kind.TCC, Decision.CONFIRM, "TRIED CONFIRMING", Operation.CONFIRM),
-        (Kind.TCC, Decision.CANCEL, "TRYING TRIED CANCELLING", Operation.CANCEL),
-        (Kind.SAGA, Decision.UNDECIDED, "REGISTERED TRYING", Operation.TRY),
-        (Kind.SAGA, Decision.CONFIRM, "", None),
-        (Kind.SAGA, Decision.CANCEL, "TRYING TRIED CANCELLING", Operation.CANCEL),
-        (Kind.MESSAGE, Decision.UNDECIDED, "", None),
-        (Kind.MESSAGE, Decision.CONFIRM, "REGISTERED DELIVERING", Operation.DELIVER),
-        (Kind.NOTICE, Decision.CANCEL, "REGISTERED DELIVERING", Operation.DELIVER),
+        (Role.TCC, Decision.UNDECIDED, "REGISTERED TRYING", Operation.TRY),
+        (Role.TCC, Decision.CONFIRM, "TRIED CONFIRMING", Operation.CONFIRM),
+        (Role.TCC, Decision.CANCEL, "TRYING TRIED CANCELLING", Operation.CANCEL),
+        (Role.SAGA, Decision.UNDECIDED, "REGISTERED TRYING", Operation.TRY),
+        (Role.SAGA, Decision.CONFIRM, "", None),
+        (Role.SAGA, Decision.CANCEL, "TRYING TRIED CANCELLING", Operation.CANCEL),
+        (Role.PIVOT, Decision.UNDECIDED, "REGISTERED TRYING", Operation.TRY),
+        (Role.PIVOT, Decision.CONFIRM, "", None),
+        (Role.PIVOT, Decision.CANCEL, "", None),
+        (Role.FORWARD, Decision.UNDECIDED, "", None),
+        (Role.FORWARD, Decision.CONFIRM, "REGISTERED TRYING", Operation.TRY),
+        (Role.FORWARD, Decision.CANCEL, "", None),
+        (Role.MESSAGE, Decision.UNDECIDED, "", None),
+        (Role.MESSAGE, Decision.CONFIRM, "REGISTERED DELIVERING", Operation.DELIVER),
+        (Role.NOTICE, Decision.CANCEL, "REGISTERED DELIVERING", Operation.DELIVER),
     ],
 )
 def test_what_a_branch_needs_next(
-    kind: Kind, decision: Decision, states: str, operation: Operation | None
+    role: Role, decision: Decision, states: str, operation: Operation | None
 ):
     for state in BranchState:
         expected = operation if state.name in states.split() else None
-        assert wanted(kind, decision, state) is expected
+        assert wanted(role, decision, state) is expected
 
 
 def test_a_branch_that_waits_for_an_answer_is_in_a_state_named_for_it():

@@ -2,8 +2,14 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from trypact_coordinator.core.order import compensated_first, find_circle
-from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind
+from trypact_coordinator.core.order import (
+    comes_after,
+    compensated_first,
+    find_circle,
+    registered,
+    roles_of,
+)
+from trypact_coordinator.core.transaction import BranchSpec, Kind, Role
 
 
 def chain(length: int) -> list[BranchSpec]:
@@ -32,7 +38,7 @@ def test_a_diamond_is_no_circle():
         BranchSpec("d", Kind.SAGA, "a.b", after=("b", "c")),
     ]
     assert find_circle(specs) == []
-    first = compensated_first([Branch(spec=spec) for spec in specs])
+    first = compensated_first(registered(specs))
     assert first == {"a": {"b", "c", "d"}, "b": {"d"}, "c": {"d"}}
 
 
@@ -45,7 +51,7 @@ def test_a_chain_of_all_branches_does_not_exhaust_the_stack():
 
 def test_branches_without_order_are_compensated_in_parallel():
     specs = [BranchSpec("a", Kind.SAGA, "a.b"), BranchSpec("b", Kind.TCC, "a.b", after=("a",))]
-    assert compensated_first([Branch(spec=spec) for spec in specs]) == {}
+    assert compensated_first(registered(specs)) == {}
 
 
 @given(st.data())
@@ -58,13 +64,40 @@ def test_compensation_is_the_transitive_reverse_of_after(data: st.DataObject):
         specs.append(BranchSpec(f"b{n}", kind, "a.b", after=tuple(f"b{m}" for m in sorted(after))))
     by_id = {spec.id: spec for spec in specs}
 
-    def comes_after(later: str, earlier: str) -> bool:
-        return any(n == earlier or comes_after(n, earlier) for n in by_id[later].after)
+    def follows(later: str, earlier: str) -> bool:
+        return any(n == earlier or follows(n, earlier) for n in by_id[later].after)
 
+    for one in by_id:
+        assert comes_after(one, specs) == {other for other in by_id if follows(other, one)}
     sagas = [spec.id for spec in specs if spec.kind is Kind.SAGA]
     expected = {
-        one: {other for other in sagas if comes_after(other, one)}
+        one: {other for other in sagas if follows(other, one)}
         for one in sagas
-        if any(comes_after(other, one) for other in sagas)
+        if any(follows(other, one) for other in sagas)
     }
-    assert compensated_first([Branch(spec=spec) for spec in specs]) == expected
+    assert compensated_first(registered(specs)) == expected
+
+
+def test_a_pivot_makes_the_saga_steps_after_it_go_forward():
+    specs = [
+        BranchSpec("far", Kind.SAGA, "a.b", after=("near",)),
+        BranchSpec("near", Kind.SAGA, "a.b", after=("pivot",)),
+        BranchSpec("pivot", Kind.SAGA, "a.b", after=("before", "seat"), pivot=True),
+        BranchSpec("before", Kind.SAGA, "a.b"),
+        BranchSpec("seat", Kind.TCC, "a.b"),
+        BranchSpec("told", Kind.MESSAGE, "a.b", after=("far",)),
+    ]
+    assert roles_of(specs) == [
+        Role.FORWARD,
+        Role.FORWARD,
+        Role.PIVOT,
+        Role.SAGA,
+        Role.TCC,
+        Role.MESSAGE,
+    ]
+    assert [branch.role for branch in registered(specs)] == roles_of(specs)
+
+
+def test_without_a_pivot_a_role_is_the_kind():
+    specs = [*chain(2), *(BranchSpec(kind.name, kind, "a.b", after=("b0",)) for kind in Kind)]
+    assert [role.name for role in roles_of(specs)] == [spec.kind.name for spec in specs]

@@ -279,7 +279,7 @@ def test_execute_sends_ids_that_it_chose_before() -> None:
     begin = conversations.begin_of("order", None, None, None, "")
     branches = [tcc("bank.freeze"), tcc("bank.freeze")]
     found = script.drive(
-        conversations.execute(script.exchange(), "order", branches, begin, "decided")
+        conversations.execute(script.exchange(), "order", branches, begin, "decided", False)
     )
 
     request: Any = script.sent[0].request
@@ -288,6 +288,24 @@ def test_execute_sends_ids_that_it_chose_before() -> None:
     assert [b.id for b in request.branches] == ["freeze", "freeze-2"]
     assert request.wait_until == initiator_pb2.WAIT_UNTIL_DECIDED
     assert found.confirmed
+
+
+@pytest.mark.parametrize(
+    ("before", "fresh"), [([OVERLOADED, OVERLOADED], True), ([DOWN, OVERLOADED], False)]
+)
+def test_an_xid_is_fresh_until_a_request_with_it_may_have_arrived(
+    before: list[Any], fresh: bool
+) -> None:
+    script = Script([*before, initiator_pb2.ExecuteResponse(outcome=outcome())])
+    begin = conversations.begin_of("order", None, None, None, "")
+    branches = [tcc("bank.freeze")]
+    script.drive(
+        conversations.execute(script.exchange(), "order", branches, begin, "settled", True)
+    )
+
+    request: Any = script.sent[-1].request
+    assert len(script.sent) == 3
+    assert request.fresh is fresh
 
 
 def test_an_outcome_of_a_newer_coordinator_is_named() -> None:
