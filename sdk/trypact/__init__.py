@@ -9,7 +9,7 @@ from trypact import context, errors, fence
 from trypact._handlers import many
 from trypact.action import Action
 from trypact.branches import Branch, message, notice, saga, tcc
-from trypact.call import PENDING, Call
+from trypact.call import PENDING, Call, Reserved
 from trypact.client import Client
 from trypact.errors import (
     BranchRefused,
@@ -55,6 +55,7 @@ __all__ = [
     "Refuse",
     "Reported",
     "RequestRefused",
+    "Reserved",
     "RetryLater",
     "Standing",
     "State",

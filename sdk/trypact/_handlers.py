@@ -1,15 +1,17 @@
-"""Handlers: what a service's functions must be like, and how they are called.
+"""Handlers: how a service's functions are called, and what they say is kept.
 
-A plain handler is asked for one call, a set-based one for many at once. To the fence both look the
-same: a function of the open connection, and bytes, PENDING or an exception for each call.
+A plain handler is asked for one call, a set-based one for many at once, and one that is `async`
+is awaited. To the fence all look the same: a function of the open connection, and bytes, PENDING
+or an exception for each call.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from trypact.call import PENDING, Arrived, Call, PendingType
+from trypact._framing import framed
+from trypact.call import Arrived, Call, PendingType, Reserved
+from trypact.clock import now_us
 from trypact.errors import (
     ParticipantError,
     PayloadError,
@@ -17,8 +19,10 @@ from trypact.errors import (
     ResultTooLarge,
     RetryLater,
 )
-from trypact.fence.contract import Asked, Said
+from trypact.fence.contract import Asked, AsyncHandler, Said
+from trypact.kinds import Kind, Operation
 from trypact.limits import RESULT_BYTES_MAX
+from trypact.observed import Observer, observed
 from trypact.payload import decode, encode
 
 Handler = Callable[[Any, Any], Any]
@@ -52,18 +56,25 @@ def many(handler: MarkedT) -> MarkedT:
     return handler
 
 
+def takes_many(handler: Any) -> bool:
+    """Whether a handler is set-based."""
+    return bool(getattr(handler, _MANY, False))
+
+
 class Handling:
     """One operation of one action: how its handler is called.
 
     Args:
         request: what payloads are decoded to.
         handler: a function of (call, connection), or a `many` one of (calls, connection).
+        observer: what surrounds it.
     """
 
-    def __init__(self, request: Any, handler: Handler) -> None:
+    def __init__(self, request: Any, handler: Handler, observer: Observer | None = None) -> None:
         self._request = request
         self._handler = handler
-        self._takes_many = bool(getattr(handler, _MANY, False))
+        self._observer = observer
+        self._takes_many = takes_many(handler)
 
     def asked(self, arrived: Arrived) -> Asked:
         """Return the call as its fence runs it."""
@@ -74,14 +85,24 @@ class Handling:
             arrived,
         )
 
+    def awaited(self, arrived: Arrived) -> AsyncHandler:
+        """Return the call as an `AsyncFence` awaits it; the handler is `async` and of one call."""
+        return partial(self._await_one, arrived)
+
+    async def _await_one(self, arrived: Arrived, connection: Any) -> bytes | PendingType:
+        call = self._call(arrived)
+        with observed((call,), self._observer):
+            return _kept(call, await self._handler(call, connection))
+
     def _run_one(self, arrived: Arrived, connection: Any) -> bytes | PendingType:
         if self._takes_many:
             (said,) = self._run([arrived], connection)
             if isinstance(said, Exception):
                 raise said
             return said
-        result = self._handler(self._call(arrived), connection)
-        return PENDING if result is PENDING else _encoded(arrived, result)
+        call = self._call(arrived)
+        with observed((call,), self._observer):
+            return _kept(call, self._handler(call, connection))
 
     def _run_set(self, asked: Sequence[Asked], connection: Any) -> Sequence[Said]:
         return self._run([one.request for one in asked], connection)
@@ -89,17 +110,14 @@ class Handling:
     def _run(self, arrived: Sequence[Arrived], connection: Any) -> list[Said]:
         """Run the set-based handler for those whose requests can be read."""
         read = [self._read(one) for one in arrived]
-        calls = [call for call in read if isinstance(call, Call)]
-        results = iter(self._results(calls, connection))
-        return [
-            one if isinstance(one, Refuse) else _said(call, next(results))
-            for call, one in zip(arrived, read, strict=True)
-        ]
+        results = iter(self._results([one for one in read if isinstance(one, Call)], connection))
+        return [one if isinstance(one, Refuse) else _said(one, next(results)) for one in read]
 
     def _results(self, calls: list[Call[Any]], connection: Any) -> Sequence[Any]:
         if not calls:
             return ()
-        results = self._handler(calls, connection)
+        with observed(calls, self._observer):
+            results = self._handler(calls, connection)
         if results is None:
             return [None] * len(calls)
         if not isinstance(results, Sequence) or len(results) != len(calls):
@@ -131,11 +149,11 @@ class Handling:
         )
 
 
-def _said(arrived: Arrived, result: Any) -> Said:
-    if result is PENDING or isinstance(result, Refuse | RetryLater):
+def _said(call: Call[Any], result: Any) -> Said:
+    if isinstance(result, Refuse | RetryLater):
         said: Said = result
         return said
-    return _encoded(arrived, result)
+    return _kept(call, result)
 
 
 def _decoded(payload: bytes, request: Any) -> Any:
@@ -146,35 +164,23 @@ def _decoded(payload: bytes, request: Any) -> Any:
         raise Refuse(f"invalid payload: {error}") from error
 
 
-def _encoded(arrived: Arrived, result: Any) -> bytes:
+def _kept(call: Call[Any], result: Any) -> bytes | PendingType:
+    """Return what the fence keeps of a handler's result."""
+    if isinstance(result, PendingType):
+        return result
+    expires_at_us = 0
+    if isinstance(result, Reserved):
+        if call.kind is not Kind.TCC or call.operation is not Operation.TRY:
+            raise ParticipantError(
+                f"{call.action} {call.operation} of a {call.kind} branch answered Reserved; "
+                "allowed: in the Try of a tcc branch, which alone reserves"
+            )
+        expires_at_us = now_us() + round(result.expires_in * 1_000_000)
+        result = result.result
     data = encode(result)
     if len(data) > RESULT_BYTES_MAX:
-        call = arrived.fenced
         raise ResultTooLarge(
             f"the result of {call.action} {call.operation} is {len(data)} bytes long; allowed: at "
             f"most {RESULT_BYTES_MAX}"
         )
-    return data
-
-
-def require_handler(action: str, name: str, handler: Any) -> None:
-    """Raise TypeError for what cannot be called as a handler is, before a call finds out."""
-    takes = "calls" if getattr(handler, _MANY, False) else "call"
-    allowed = f"allowed: a plain function of ({takes}, connection)"
-    if not callable(handler) or isinstance(handler, type):
-        raise TypeError(f"{action}: {name} is no function; {allowed}")
-    forms = (handler, type(handler).__call__)  # the second for an object that can be called
-    if any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in forms):
-        raise TypeError(
-            f"{action}: {name} is async, and handlers run on a thread of their own; {allowed}"
-        )
-    if any(inspect.isgeneratorfunction(form) for form in forms):
-        raise TypeError(f"{action}: {name} is a generator, which would never run; {allowed}")
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):
-        return  # one of C, which does not tell
-    try:
-        signature.bind(None, None)
-    except TypeError:
-        raise TypeError(f"{action}: {name} takes {signature}; {allowed}") from None
+    return framed(data, expires_at_us)

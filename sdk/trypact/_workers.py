@@ -1,5 +1,8 @@
 """Who runs a participant's calls, and when: one batch after another, the rest each on its own.
 
+Handlers that block run on threads; those that are `async` run in tasks of the event loop, which
+are nobody's but the workers': a caller that vanishes cancels none of them.
+
 Whatever has arrived while the last batch ran is the next batch: there is no timer that waits for
 company, and a call that finds nobody running starts at once. Batches run one at a time (or as many
 as the participant allows), because two of them that lock the same business rows in different
@@ -7,6 +10,7 @@ orders would be a deadlock. A batch that takes long is not waited for, so that o
 does not hold back everybody else.
 """
 
+import asyncio
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
@@ -29,7 +33,9 @@ Answered = Callable[[Answer | BaseException], None]
 class Work(Protocol):
     """What the workers need of a participant."""
 
-    # How many threads may run at once, how many of them with a batch, and how long that may be.
+    # Whether handlers are awaited; there are no batches then.
+    awaits: bool
+    # How many may run at once, how many of them with a batch, and how long that may be.
     workers: int
     batches: int
     batch_calls_max: int
@@ -42,6 +48,10 @@ class Work(Protocol):
 
     def answer(self, arrived: Arrived, /) -> Answer:
         """Answer one call, in the calling thread."""
+        ...
+
+    async def answer_async(self, arrived: Arrived, /) -> Answer:
+        """Answer one call, in the calling task; where handlers are awaited."""
         ...
 
     def answer_many(self, arrived: Sequence[Arrived], /) -> Sequence[Verdict]:
@@ -64,7 +74,7 @@ class _Batch:
 
 
 class Workers:
-    """The threads of one participant, and the calls that wait for them.
+    """The threads or tasks of one participant, and the calls that wait for them.
 
     Args:
         work: the participant.
@@ -74,7 +84,9 @@ class Workers:
     def __init__(self, work: Work, name: str, loop: AbstractEventLoop) -> None:
         self._work = work
         self._loop = loop
+        self._name = name
         self._threads = ThreadPoolExecutor(work.workers, f"{name}-handler")
+        self._tasks: set[asyncio.Task[None]] = set()
         self._company: deque[_Waiting] = deque()
         self._alone: deque[_Waiting] = deque()
         self._running = 0
@@ -90,10 +102,24 @@ class Workers:
         (self._company if batched else self._alone).append(_Waiting(arrived, answered))
         self._start_soon()
 
-    def close(self) -> None:
-        """Start nothing more, and wait for what runs. Blocks; harmless twice."""
+    async def close(self, grace: float = 0.0) -> None:
+        """Start nothing more, and wait for what runs. Harmless twice.
+
+        A thread is waited for to its end, for nothing can end it. A task that still runs after
+        `grace` seconds is cancelled, which undoes its local transaction; the coordinator asks
+        again.
+        """
         self._closed = True
-        self._threads.shutdown(wait=True)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace)
+            if late:
+                logger.warning(
+                    "%s stops: %d handlers are cancelled after %s s", self._name, len(late), grace
+                )
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _start_soon(self) -> None:
         # At the next turn of the loop, when all that came in one message is here.
@@ -110,10 +136,18 @@ class Workers:
                 self._start_batch()
             elif self._alone:
                 self._after_batch = False
-                self._running += 1
-                self._threads.submit(self._run_alone, self._alone.popleft())
+                self._start_alone(self._alone.popleft())
             else:
                 return
+
+    def _start_alone(self, waiting: _Waiting) -> None:
+        self._running += 1
+        if not self._work.awaits:
+            self._threads.submit(self._run_alone, waiting)
+            return
+        task = self._loop.create_task(self._await_alone(waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _start_batch(self) -> None:
         self._after_batch = True
@@ -154,6 +188,14 @@ class Workers:
         self._loop.call_soon_threadsafe(self._end_batch, batch, verdicts)
 
     # ------------------------------------------------------------ on the loop's thread again
+
+    async def _await_alone(self, waiting: _Waiting) -> None:
+        result: Answer | BaseException
+        try:
+            result = await self._work.answer_async(waiting.arrived)
+        except BaseException as error:  # a call without any reply would be waited for
+            result = error
+        self._end_alone(waiting, result)
 
     def _end_alone(self, waiting: _Waiting, result: Answer | BaseException) -> None:
         self._running -= 1

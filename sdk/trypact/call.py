@@ -1,5 +1,6 @@
 """One call of the coordinator, as a handler sees it, and the answers to it."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -7,6 +8,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from trypact.kinds import Decision, Kind, Operation
 
 RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,31 @@ class PendingType(Enum):
     PENDING = "pending"
 
 
-# Returned by a handler: accepted, and completed later by `fence.complete` and a report.
+# Returned by a handler: accepted, and completed later by `participant.reporter(client)`.
 PENDING: Final = PendingType.PENDING
+
+
+class Reserved(Generic[ResultT]):
+    """Returned by the Try of a tcc branch: reserved, and given up after a while.
+
+        return Reserved(Held(seat), expires_in=15 * 60)
+
+    The transaction is decided before that, as if its own timeout were as short.
+
+    Args:
+        result: what Try answers.
+        expires_in: seconds from now, by this service's clock.
+
+    Raises ValueError for no time at all, and for ever.
+    """
+
+    __slots__ = ("expires_in", "result")
+
+    def __init__(self, result: ResultT, *, expires_in: float) -> None:
+        if not 0 < expires_in < math.inf:
+            raise ValueError(f"expires_in: {expires_in} s; allowed: more than 0, and an end")
+        self.result = result
+        self.expires_in = expires_in
 
 
 class Ok(NamedTuple):

@@ -50,10 +50,9 @@ The docstring of a class is its default message. A class with a `code` is what t
 means by that google.rpc.ErrorInfo reason.
 """
 
-import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from trypact.limits import shortened
+from trypact.limits import RETRY_AFTER_S_MAX, shortened
 
 if TYPE_CHECKING:
     from trypact.outcome import Outcome
@@ -407,13 +406,15 @@ class RetryLater(HandlerAnswer):
     """Not now: the coordinator asks again after this long. What the handler wrote is undone.
 
     Args:
-        after: seconds.
+        after: seconds, at most an hour; 0 leaves it to the coordinator.
         reason: for operators; cut to 1 KiB.
+
+    Raises ValueError for another `after`.
     """
 
     def __init__(self, after: float = 1.0, reason: str = "") -> None:
-        if not 0 <= after < math.inf:
-            raise ValueError(f"after: {after} s is in the past, or never")
+        if not 0 <= after <= RETRY_AFTER_S_MAX:
+            raise ValueError(f"after: {after} s; allowed: 0 to {RETRY_AFTER_S_MAX:.0f} s")
         self.after = after
         self.reason = shortened(reason)
         super().__init__(self.reason or f"asked to wait {after} s")

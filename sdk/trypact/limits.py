@@ -9,6 +9,8 @@ REASON_BYTES_MAX = 1024
 BRANCH_ID_BYTES_MAX = 64
 # How deep payloads may nest; keeps a hostile one from exhausting the interpreter's stack.
 PAYLOAD_DEPTH_MAX = 64
+# The longest wait a handler may ask for with RetryLater.
+RETRY_AFTER_S_MAX = 3600.0
 
 
 def shortened(text: str, bytes_max: int = REASON_BYTES_MAX) -> str:

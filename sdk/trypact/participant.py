@@ -2,11 +2,11 @@
 
     inventory = trypact.Participant("inventory", fence=SqlAlchemyFence(engine))
 
-    @inventory.tcc("reserve", request=ReserveRequest)
-    class Reserve:
-        def try_(self, call: Call[ReserveRequest], connection: Connection) -> Reserved: ...
-        def confirm(self, call: Call[ReserveRequest], connection: Connection) -> None: ...
-        def cancel(self, call: Call[ReserveRequest], connection: Connection) -> None: ...
+    @inventory.tcc("reserve")
+    class Reserves:
+        def try_(self, call: Call[Reserve], connection: Connection) -> Held: ...
+        def confirm(self, call: Call[Reserve], connection: Connection) -> None: ...
+        def cancel(self, call: Call[Reserve], connection: Connection) -> None: ...
 
     inventory.run("127.0.0.1:7010", coordinator="127.0.0.1:7000")
 
@@ -14,7 +14,8 @@ A handler is an ordinary function. It is called on a thread with the decoded req
 connection of the fence's local transaction: what it writes there is committed with the fence's
 row, or not at all. It must not commit or roll back itself. It returns its result (Try, message,
 notice), returns PENDING, or raises Refuse or RetryLater; any other exception undoes what
-it wrote, and the coordinator asks again.
+it wrote, and the coordinator asks again. Behind an asynchronous fence handlers are `async def`
+instead, and run on the event loop.
 
 Calls that arrive together share one local transaction, each handler behind a savepoint of its own,
 unless the action says `batch=False`. A handler marked `@many` is asked for all of them at once.
@@ -23,12 +24,17 @@ unless the action says `batch=False`. A handler marked `@many` is asked for all 
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from trypact._handlers import Handler, HandlerT, Handling, require_handler
+from trypact._declarations import SagaDecorator, SagaFunctions, TccDecorator, declare
+from trypact._handlers import Handler, HandlerT, Handling
+from trypact._signatures import is_async, request_of, require_handler
+from trypact.action import Action
 from trypact.call import Answer, Arrived, FencedCall
-from trypact.fence.contract import BatchFence, Fence, Verdict
+from trypact.fence.contract import AsyncFence, BatchFence, Fence, Verdict
 from trypact.kinds import Kind, Operation
+from trypact.observed import Observer
 
 if TYPE_CHECKING:
     from trypact.serving import AddServices, Serving
@@ -37,38 +43,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 # Calls that share a local transaction by default; more gain little and are undone together.
 BATCH_CALLS_MAX = 64
-
-
-class TccHandlers(Protocol):
-    """The three operations of a tcc action."""
-
-    def try_(self, call: Any, connection: Any, /) -> Any:
-        """Reserve; what it returns is the branch's result."""
-        ...
-
-    def confirm(self, call: Any, connection: Any, /) -> Any:
-        """Use the reservation."""
-        ...
-
-    def cancel(self, call: Any, connection: Any, /) -> Any:
-        """Release the reservation. Never called where Try left nothing."""
-        ...
-
-
-class SagaHandlers(Protocol):
-    """The two operations of a saga action."""
-
-    def try_(self, call: Any, connection: Any, /) -> Any:
-        """Do the work; what it returns is the branch's result."""
-        ...
-
-    def cancel(self, call: Any, connection: Any, /) -> Any:
-        """Compensate the work. Never called where Try left nothing."""
-        ...
-
-
-TccT = TypeVar("TccT", bound="TccHandlers | type[TccHandlers]")
-SagaT = TypeVar("SagaT", bound="SagaHandlers | type[SagaHandlers]")
 
 
 class Served(NamedTuple):
@@ -88,11 +62,14 @@ class Participant:
 
     Args:
         name: the first half of its actions: "inventory".
-        fence: what keeps its calls idempotent, in the service's own database.
-        workers: how many local transactions may run at once, each on a thread of its own.
+        fence: what keeps its calls idempotent, in the service's own database. With one whose
+            `run` is a coroutine (`AsyncFence`) handlers are `async def`.
+        workers: how many local transactions may run at once, each on a thread or in a task of
+            its own.
         batches: how many of them may be batches. More than one only on PostgreSQL, and only if
             all handlers lock the rows they share in one order, or else batches deadlock.
         batch_calls_max: how many calls may share a local transaction; 1 for none.
+        observer: what surrounds its handlers, for example `trypact.otel.HandlerSpans()`.
 
     Raises ValueError for a name that is no lower-case word, and for numbers below 1.
     """
@@ -101,10 +78,11 @@ class Participant:
         self,
         name: str,
         *,
-        fence: Fence,
+        fence: Fence | AsyncFence,
         workers: int = 8,
         batches: int = 1,
         batch_calls_max: int = BATCH_CALLS_MAX,
+        observer: Observer | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no participant's name; allowed: a lower-case word")
@@ -117,83 +95,86 @@ class Participant:
         self.workers = workers
         self.batches = batches
         self.batch_calls_max = batch_calls_max
-        self._batching = batch_calls_max > 1 and isinstance(fence, BatchFence)
+        # Whether its handlers are awaited on the event loop.
+        self.awaits = is_async(fence.run)
+        batching = not self.awaits and isinstance(fence, BatchFence)
+        self._batching = batching and batch_calls_max > 1
         # Where only one transaction can write, who overtook a slow one would wait all the same.
         self.batches_overtake = isinstance(fence, BatchFence) and not fence.one_writer
+        self._observer = observer
         self._served: dict[tuple[str, Kind], Served] = {}
+        # Actions made of functions, of which some may still be missing.
+        self._functions: list[SagaFunctions] = []
 
     # ------------------------------------------------------------ decorators
 
-    def tcc(self, verb: str, *, request: Any = dict, batch: bool = True) -> Callable[[TccT], TccT]:
+    def tcc(
+        self, action: str | Action[Any, Any], *, request: Any = None, batch: bool = True
+    ) -> TccDecorator:
         """Serve tcc branches of an action with a class of `try_`, `confirm` and `cancel`.
 
         Args:
-            verb: the second half of the action: "reserve".
-            request: what payloads are decoded to: a dataclass, `dict`, `bytes`.
+            action: an Action, or the second half of its name: "reserve".
+            request: what payloads are decoded to: a dataclass, `dict`, `bytes`. If not given it is
+                the Action's own, or what the handlers say: `Reserve` of a `call: Call[Reserve]`.
             batch: whether its calls may share a local transaction with other calls. False for
                 handlers that call other services, or take long: each then runs by itself.
 
         The class is made once, without arguments; or pass an instance: `p.tcc("reserve")(made)`.
-        Raises TypeError for handlers that cannot be called with (call, connection), or are async.
+        A function is the action's Try; its `confirm` and `cancel` are decorators for the others.
+
+        Raises TypeError for handlers that cannot be called with (call, connection), that are async
+        where the fence is not or the other way round, or whose requests differ; ValueError for
+        a name of another form and for an action that is served already.
         """
-
-        def served(target: TccT) -> TccT:
-            names = {
-                Operation.TRY: "try_",
-                Operation.CONFIRM: "confirm",
-                Operation.CANCEL: "cancel",
-            }
-            self._serve(verb, Kind.TCC, request, batch, self._methods(verb, target, names))
-            return target
-
-        return served
+        return cast("TccDecorator", self._declared(Kind.TCC, action, request, batch))
 
     def saga(
-        self, verb: str, *, request: Any = dict, batch: bool = True
-    ) -> Callable[[SagaT], SagaT]:
+        self, action: str | Action[Any, Any], *, request: Any = None, batch: bool = True
+    ) -> SagaDecorator:
         """Serve saga steps of an action with a class of `try_` and `cancel`; see `tcc`."""
-
-        def served(target: SagaT) -> SagaT:
-            names = {Operation.TRY: "try_", Operation.CANCEL: "cancel"}
-            self._serve(verb, Kind.SAGA, request, batch, self._methods(verb, target, names))
-            return target
-
-        return served
+        return cast("SagaDecorator", self._declared(Kind.SAGA, action, request, batch))
 
     def message(
-        self, verb: str, *, request: Any = dict, batch: bool = True
+        self, action: str | Action[Any, Any], *, request: Any = None, batch: bool = True
     ) -> Callable[[HandlerT], HandlerT]:
         """Serve messages of an action with a function of (call, connection); see `tcc`."""
-
-        def served(target: HandlerT) -> HandlerT:
-            self._serve(verb, Kind.MESSAGE, request, batch, {Operation.DELIVER: target})
-            return target
-
-        return served
+        return self._declared(Kind.MESSAGE, action, request, batch)
 
     def notice(
-        self, verb: str, *, request: Any = dict, batch: bool = True
+        self, action: str | Action[Any, Any], *, request: Any = None, batch: bool = True
     ) -> Callable[[HandlerT], HandlerT]:
         """Serve notices of an action with a function of (call, connection); see `tcc`."""
+        return self._declared(Kind.NOTICE, action, request, batch)
 
-        def served(target: HandlerT) -> HandlerT:
-            self._serve(verb, Kind.NOTICE, request, batch, {Operation.DELIVER: target})
-            return target
+    def _declared(
+        self, kind: Kind, action: str | Action[Any, Any], request: Any, batch: bool
+    ) -> Callable[[Any], Any]:
+        """Return what decorates the handlers of an action."""
+        if isinstance(action, Action):
+            if action.participant != self.name or request is not None:
+                raise ValueError(
+                    f"{action.name} is an Action of {action.participant} with a request of its "
+                    f"own; allowed: an Action of {self.name}, and no request beside it"
+                )
+            verb, request = action.verb, action.request
+        else:
+            verb = action
+        if not _NAME.fullmatch(verb):
+            raise ValueError(f"{verb!r} is no action's verb; allowed: a lower-case word")
+        name = f"{self.name}.{verb}"
+        require = partial(require_handler, name, fence=self.fence, awaits=self.awaits)
+        serve = partial(self._serve, verb, kind, request, batch)
 
-        return served
+        def declared(target: Any) -> Any:
+            if (verb, kind) in self._served:
+                raise ValueError(f"{name} has a handler for {kind} branches already")
+            served = declare(name, kind, target, require, serve)
+            if isinstance(served, SagaFunctions):
+                self._functions.append(served)
+            return served
 
-    def _methods(
-        self, verb: str, target: Any, names: Mapping[Operation, str]
-    ) -> Mapping[Operation, Handler]:
-        made = target() if isinstance(target, type) else target
-        owner = type(made).__name__
-        missing = [name for name in names.values() if getattr(made, name, None) is None]
-        if missing:
-            raise TypeError(
-                f"{self.name}.{verb}: {owner} has no {', '.join(missing)}; allowed: a class with "
-                f"{', '.join(names.values())}"
-            )
-        return {operation: getattr(made, name) for operation, name in names.items()}
+        return declared
 
     def _serve(
         self,
@@ -203,21 +184,24 @@ class Participant:
         batch: bool,
         handlers: Mapping[Operation, Handler],
     ) -> None:
-        if not _NAME.fullmatch(verb):
-            raise ValueError(f"{verb!r} is no action's verb; allowed: a lower-case word")
-        if (verb, kind) in self._served:
-            raise ValueError(f"{self.name}.{verb} has a handler for {kind} branches already")
-        for handler in handlers.values():
-            name = getattr(handler, "__qualname__", None) or type(handler).__name__
-            require_handler(f"{self.name}.{verb}", name, handler)
-        handlings = {each: Handling(request, handlers[each]) for each in handlers}
+        read = request_of(f"{self.name}.{verb}", request, list(handlers.values()))
+        handlings = {each: Handling(read, handlers[each], self._observer) for each in handlers}
         self._served[verb, kind] = Served(handlings, batch)
 
     # ------------------------------------------------------------ serving
 
     @property
     def actions(self) -> Mapping[str, tuple[Kind, ...]]:
-        """The verbs it serves, each with its kinds."""
+        """The verbs it serves, each with its kinds.
+
+        Raises TypeError for an action made of functions that lacks one.
+        """
+        for functions in self._functions:
+            if functions.missing:
+                raise TypeError(
+                    f"{functions.action} has no {functions.missing}; allowed: a function for each "
+                    f"operation of a {functions.kind} branch"
+                )
         found: dict[str, tuple[Kind, ...]] = {}
         for verb, kind in self._served:
             found[verb] = (*found.get(verb, ()), kind)
@@ -245,10 +229,13 @@ class Participant:
             grace: seconds that running calls are given when it stops.
             services: adds the service's own gRPC services to the server, to share its port.
 
-        Raises EndpointTaken, inside `async with`, when the address cannot be listened on.
+        Raises TypeError for an action made of functions that lacks one, and, inside `async with`,
+        EndpointTaken when the address cannot be listened on.
         """
         from trypact.serving import Serving
 
+        # An action that is not complete is found out here, not when it is called.
+        _ = self.actions
         return Serving(
             self,
             listen,
@@ -292,8 +279,17 @@ class Participant:
 
         Raises NotServed, RetryLater, and what the fence and the handler raise.
         """
+        if self.awaits:
+            raise TypeError(f"{type(self.fence).__name__} is awaited; use `answer_async`")
         asked = self._handling(arrived.fenced).asked(arrived)
-        return self.fence.run(asked.call, asked.handler)
+        return cast("Fence", self.fence).run(asked.call, asked.handler)
+
+    async def answer_async(self, arrived: Arrived) -> Answer:
+        """Answer one call, where handlers are awaited; raises what `answer` does."""
+        if not self.awaits:
+            raise TypeError(f"{type(self.fence).__name__} is not awaited; use `answer`")
+        handler = self._handling(arrived.fenced).awaited(arrived)
+        return await cast("AsyncFence", self.fence).run(arrived.fenced, handler)
 
     def may_be_batched(self, arrived: Arrived) -> bool:
         """Whether a call may share a local transaction with others."""
@@ -305,7 +301,7 @@ class Participant:
 
     def answer_many(self, arrived: Sequence[Arrived]) -> Sequence[Verdict]:
         """Answer calls that may be batched, in the calling thread; see `BatchFence.run_many`."""
-        if not isinstance(self.fence, BatchFence):
+        if self.awaits or not isinstance(self.fence, BatchFence):
             raise TypeError(f"{type(self.fence).__name__} answers one call at a time")
         return self.fence.run_many([self._handling(one.fenced).asked(one) for one in arrived])
 

@@ -1,4 +1,4 @@
-"""A participant's process: the gRPC server, its threads, its health and its registration."""
+"""A participant's process: the gRPC server, its workers, its health and its registration."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from trypact._drive import CallFailed, Drive, Reply
+from trypact._framing import unframed
 from trypact._workers import Workers
 from trypact.call import Answer, Arrived, FencedCall, Ok, Refused
 from trypact.errors import (
@@ -36,9 +37,6 @@ AddServices = Callable[[grpc.aio.Server], None]
 SERVICE = "trypact.v1.ParticipantService"
 # Calls above this are turned away, and asked again by the coordinator.
 CALLS_MAX = 1024
-
-# As much as the wire can carry; the coordinator has a limit of its own.
-_RETRY_AFTER_MS_MAX = 2**31 - 1
 
 SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     # Two processes on one port would each get some of the calls.
@@ -161,6 +159,8 @@ class Serving:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        ending_at = loop.time() + self._grace
         await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if self._registration is not None:
             await self._registration.stop()
@@ -169,7 +169,7 @@ class Serving:
         if self._server is not None:
             await self._server.stop(self._grace)
         if self._workers is not None:
-            await asyncio.to_thread(self._workers.close)
+            await self._workers.close(max(0.0, ending_at - loop.time()))
         self._closed.set()
 
     async def _tell_health(self, status: Any) -> None:
@@ -312,8 +312,10 @@ def _to_wire(
 ) -> transaction_pb2.Answer | CallFailed:
     """Say on the wire what became of a call."""
     match result:
-        case Ok(data):
-            return transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=data))
+        case Ok(kept):
+            data, expires_at_us = unframed(kept)
+            ok = transaction_pb2.Answer.Ok(result=data, expires_at_us=expires_at_us)
+            return transaction_pb2.Answer(ok=ok)
         case Refused(reason):
             refused = transaction_pb2.Answer.Refused(reason=shortened(reason))
             return transaction_pb2.Answer(refused=refused)
@@ -325,10 +327,8 @@ def _to_wire(
 
 
 def _retry(later: RetryLater) -> transaction_pb2.Answer:
-    after_ms = round(min(later.after * 1000, _RETRY_AFTER_MS_MAX))
-    return transaction_pb2.Answer(
-        retry=transaction_pb2.Answer.Retry(after_ms=after_ms, reason=later.reason)
-    )
+    retry = transaction_pb2.Answer.Retry(after_ms=round(later.after * 1000), reason=later.reason)
+    return transaction_pb2.Answer(retry=retry)
 
 
 def _failure(error: BaseException, call: FencedCall) -> tuple[grpc.StatusCode, str]:

@@ -79,7 +79,7 @@ async def ask(work: Work) -> AsyncIterator[Ask]:
 
     yield ask
     work.release.set()
-    await asyncio.to_thread(workers[0].close)
+    await workers[0].close()
 
 
 async def test_what_arrives_at_once_is_one_batch(work: Work, ask: Ask) -> None:
@@ -194,4 +194,4 @@ async def test_an_answer_that_cannot_be_given_leaves_the_others_theirs(work: Wor
     workers.ask(call("b"), told.set_result)
 
     assert await told == Ok(b"in a batch")
-    await asyncio.to_thread(workers.close)
+    await workers.close()

@@ -1,0 +1,34 @@
+"""What a fence keeps of an answer: its result, and until when what was reserved holds.
+
+To a fence a result is bytes. Almost always they are the result itself; one that expires is put
+into a frame, so that whoever asks again is told the same instant as the first time.
+"""
+
+from typing import NamedTuple
+
+# No JSON begins like this. Bytes of a service's own may; they are put into a frame too.
+_MARK = b"\xff\x00trypact-expires"
+_INSTANT_BYTES = 8
+
+
+class Framed(NamedTuple):
+    """A result, and what is known of it beside."""
+
+    result: bytes
+    # Microseconds since 1970-01-01T00:00Z; 0 for never.
+    expires_at_us: int = 0
+
+
+def framed(result: bytes, expires_at_us: int = 0) -> bytes:
+    """Return the bytes that a fence keeps."""
+    if not expires_at_us and not result.startswith(_MARK):
+        return result
+    return _MARK + expires_at_us.to_bytes(_INSTANT_BYTES, "big") + result
+
+
+def unframed(kept: bytes) -> Framed:
+    """Return what `framed` was given."""
+    if not kept.startswith(_MARK):
+        return Framed(kept)
+    start = len(_MARK) + _INSTANT_BYTES
+    return Framed(kept[start:], int.from_bytes(kept[len(_MARK) : start], "big"))

@@ -1,0 +1,42 @@
+"""What is said of a handler while it runs: its context always, and what an observer wants.
+
+An observer is how a service sees its handlers from outside, for example as spans
+(`trypact.otel.HandlerSpans`). Without one, nothing is paid for it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol
+
+from trypact.call import Call
+from trypact.context import Context, bound
+
+
+class Observer(Protocol):
+    """Surrounds handlers."""
+
+    def handling(self, call: Call[Any], /) -> AbstractContextManager[None]:
+        """Return what surrounds the handler of a call, on its thread or in its task.
+
+        What the handler raises passes through; it must not be kept. The blocks of a set-based
+        handler's calls are entered one inside the other.
+        """
+        ...
+
+
+@contextmanager
+def observed(calls: Sequence[Call[Any]], observer: Observer | None) -> Iterator[None]:
+    """Surround the handler of some calls of one operation: of one, unless it is set-based."""
+    first = calls[0]
+    one = len(calls) == 1
+    context = Context(
+        first.xid if one else "", first.branch_id if one else "", first.action, first.operation
+    )
+    with bound(context):
+        if observer is None:
+            yield
+            return
+        with ExitStack() as stack:
+            for call in calls:
+                stack.enter_context(observer.handling(call))
+            yield
