@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start for themselves is installed: PostgreSQL, MariaDB, Redis, Node
-# with the packages of its participant, and promtool. The tests run throw-away instances on free ports;
-# nothing is left running by this.
+# Makes sure that what the tests start for themselves is installed: PostgreSQL, MariaDB, Redis, NATS,
+# Node with the packages of its participant, and promtool. The tests run throw-away instances on free
+# ports; nothing is left running by this.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,7 @@ command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/
     missing+=(postgresql)
 command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v nats-server >/dev/null || missing+=(nats-server)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 

@@ -142,8 +142,9 @@ class Outbox:
         if isinstance(connection, Session):
             connection = connection.connection()
         connection = getattr(connection, "sync_connection", connection)
-        if not self._wakers or not isinstance(connection, Connection):
+        if not isinstance(connection, Connection):
             return
+        # Even if there is no relay yet: it may start before the commit.
         pool = connection.engine.pool
         if not event.contains(pool, "checkin", _returned):
             event.listen(pool, "checkin", _returned)
