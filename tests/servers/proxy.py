@@ -27,6 +27,8 @@ class Proxy:
         self._halves: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut = Cut.NOTHING
+        # Only bytes with this in them are cut.
+        self.marker = b""
         # How often something was cut.
         self.cuts = 0
         self.port = 0
@@ -39,8 +41,7 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for half in self._halves:
-            half.transport.abort()
+        self.hang_up()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -48,6 +49,11 @@ class Proxy:
     def url(self, url: str) -> str:
         """Return an address of the target's, led through this proxy."""
         return url.replace(f":{self._target}", f":{self.port}")
+
+    def hang_up(self) -> None:
+        """End all connections, so that the server notices too."""
+        for half in self._halves:
+            half.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
@@ -61,7 +67,9 @@ class Proxy:
         self, client: asyncio.StreamReader, back: asyncio.StreamWriter, to: asyncio.StreamWriter
     ) -> None:
         while data := await client.read(1 << 16):
-            cut, self.cut = self.cut, Cut.NOTHING
+            cut = Cut.NOTHING
+            if self.marker in data:
+                cut, self.cut = self.cut, Cut.NOTHING
             if cut is not Cut.REQUEST:
                 to.write(data)
                 await to.drain()

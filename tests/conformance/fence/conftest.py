@@ -199,9 +199,20 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_engine(database_url: str) -> Iterator[Callable[..., Engine]]:
+def postgres_address(database_url: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    yield database_url
+    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres_engine(postgres_address: str) -> Iterator[Callable[..., Engine]]:
     """Makes engines of one empty PostgreSQL database."""
-    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    url = make_url(postgres_address).set(drivername="postgresql+psycopg")
     made: list[Engine] = []
 
     def make(**arguments: Any) -> Engine:
@@ -209,9 +220,6 @@ def postgres_engine(database_url: str) -> Iterator[Callable[..., Engine]]:
         return made[-1]
 
     yield make
-    with make().begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
     for engine in made:
         engine.dispose()
 
@@ -224,8 +232,13 @@ def mariadb_url(mariadb_server: MariaDbServer) -> Iterator[str]:
     mariadb_server.drop_database(url)
 
 
-def open_place(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A new stock in the place of that name."""
+def open_place(
+    name: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    through: Callable[[str], str] = str,
+) -> Place:
+    """A new stock in the place of that name, its server reached at what `through` makes of it."""
     if name in SQLITE:
         return OnSqlAlchemy(_sqlite(name, tmp_path / "shop.db"))
     if name == "aiosqlite":
@@ -235,15 +248,16 @@ def open_place(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pla
         )
     if name == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        return OnRedis(redis.Redis.from_url(server.url))
+        return OnRedis(redis.Redis.from_url(through(server.url)))
     if name in ("mariadb", "asyncmy"):
-        url = make_url(request.getfixturevalue("mariadb_url"))
-        looks = create_engine(url.set(drivername="mysql+pymysql"))
+        url = make_url(through(request.getfixturevalue("mariadb_url")))
+        looks = create_engine(url.set(drivername="mysql+pymysql"), pool_pre_ping=True)
         if name == "mariadb":
             return OnSqlAlchemy(looks)
         return OnAsyncSqlAlchemy(_asynchronous(url, "mariadb+asyncmy"), looks)
-    looks = request.getfixturevalue("postgres_engine")()
-    address = looks.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    address = through(request.getfixturevalue("postgres_address"))
+    driver = "postgresql+psycopg"
+    looks = create_engine(make_url(address).set(drivername=driver), pool_pre_ping=True)
     if name == "postgresql":
         return OnSqlAlchemy(looks)
     if name == "psycopg":
