@@ -9,8 +9,19 @@ def tcc(branch_id: str, *after: str) -> BranchSpec:
     return BranchSpec(branch_id, Kind.TCC, "p.do", after=after)
 
 
-def saga(branch_id: str, *after: str) -> BranchSpec:
-    return BranchSpec(branch_id, Kind.SAGA, "p.do", after=after)
+def saga(branch_id: str, *after: str, attempts: int = 0, retry_for_ms: int = 0) -> BranchSpec:
+    return BranchSpec(
+        branch_id,
+        Kind.SAGA,
+        "p.do",
+        after=after,
+        attempts_max=attempts,
+        retry_for_ms=retry_for_ms,
+    )
+
+
+def pivot(branch_id: str, *after: str) -> BranchSpec:
+    return BranchSpec(branch_id, Kind.SAGA, "p.do", after=after, pivot=True)
 
 
 def message(branch_id: str, *after: str, on: On = On.CONFIRM) -> BranchSpec:
@@ -51,6 +62,17 @@ def configurations(branches: int) -> dict[str, Config]:
             interactive=True,
             deliveries=(message("c", "a"),),
         ),
+        "a pivot": Config(
+            (tcc("a"), pivot("p", "a"), saga("f", "p"), message("c", "f", on=On.ANY))[:branches],
+            faults=more,
+        ),
+        "a pivot and an operator": Config(
+            (saga("a"), pivot("p", "a"), saga("f", "p"), saga("g", "p"))[:branches],
+            faults=1,
+            operator=True,
+            pending=True,
+        ),
+        "budgets": Config((saga("a", attempts=1), saga("b", "a", retry_for_ms=2)), faults=3),
         "pending": Config((tcc("a"), saga("b", "a")), faults=1, pending=True),
         "many faults": Config((tcc("a"), notice("b", "a", delay_ms=1)), faults=3, pending=True),
     }

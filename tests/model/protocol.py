@@ -34,16 +34,19 @@ from trypact_coordinator.core.events import (
     Unknown,
 )
 from trypact_coordinator.core.machine import OPERATION_OF
+from trypact_coordinator.core.order import roles_of
 from trypact_coordinator.core.outcome import Outcome
 from trypact_coordinator.core.transaction import (
     PARKED,
     SETTLED,
+    UNDOABLE,
     Branch,
     BranchSpec,
     BranchState,
     Decision,
     Kind,
     Operation,
+    Role,
     Spec,
     State,
     Transaction,
@@ -74,6 +77,7 @@ class Model:
         specs = config.branches + config.deliveries
         self.index = {spec.id: n for n, spec in enumerate(specs)}
         self.specs = specs
+        self.roles = roles_of(specs)
         # (earlier, later) saga steps, transitively through any branches.
         self.saga_pairs = [
             (self.index[a.id], self.index[b.id])
@@ -185,7 +189,9 @@ class Model:
 
     def apply(self, n: int, operation: Operation, fence: Fence) -> Iterator[tuple[Fence, Answer]]:
         """What the fence of branch `n` may make of a request."""
-        if operation is Operation.TRY:
+        if operation is Operation.TRY and self.roles[n] is Role.FORWARD:
+            yield from self.apply_forward(fence)
+        elif operation is Operation.TRY:
             yield from self.apply_try(fence)
         elif operation is Operation.CONFIRM:
             if fence not in (Fence.TRIED, Fence.CONFIRMED):
@@ -194,6 +200,8 @@ class Model:
         elif operation is Operation.CANCEL:
             if fence is Fence.CONFIRMED:
                 raise Violation("I4: Cancel after Confirm")
+            if self.roles[n] not in UNDOABLE:
+                raise Violation(f"Cancel of {self.specs[n].id}, which has none")
             yield self.apply_cancel(fence), Ok()
         else:
             yield Fence.DELIVERED, Ok()
@@ -213,6 +221,12 @@ class Model:
         else:
             yield from self.apply_late_try(fence)
 
+    def apply_forward(self, fence: Fence) -> Iterator[tuple[Fence, Answer]]:
+        """A step after the pivot; it may say no for now, and nothing comes of that."""
+        yield Fence.TRIED, Ok()
+        if fence is not Fence.TRIED:
+            yield fence, Refused("not yet")
+
     def apply_late_try(self, fence: Fence) -> Iterator[tuple[Fence, Answer]]:
         yield fence, Refused("already cancelled")
 
@@ -227,12 +241,23 @@ class Model:
             raise Violation("Confirm took effect before the decision was durable")
         if fence is Fence.CANCELLED and world.durable.decision is not Decision.CANCEL:
             raise Violation("Cancel took effect before the decision was durable")
+        if fence in (Fence.TRIED, Fence.PENDING):
+            self._check_place(world, n)
         fences = (*world.fences[:n], fence, *world.fences[n + 1 :])
         if fence is Fence.CANCELLED and world.fences[n] is Fence.TRIED:
             for first, later in self.saga_pairs:
                 if first == n and fences[later] in (Fence.TRIED, Fence.PENDING):
                     raise Violation("a step was compensated before the one that came after it")
         return world._replace(fences=fences)
+
+    def _check_place(self, world: World, n: int) -> None:
+        """A pivot comes after all that can be refused, and all that cannot after the decision."""
+        if self.roles[n] is Role.FORWARD and world.durable.decision is not Decision.CONFIRM:
+            raise Violation(f"{self.specs[n].id} came before the decision was durable")
+        if self.roles[n] is Role.PIVOT:
+            for role, spec, fence in zip(self.roles, self.specs, world.fences, strict=True):
+                if role in UNDOABLE and fence is not Fence.TRIED:
+                    raise Violation(f"the pivot took effect while {spec.id} was {fence.name}")
 
     # ------------------------------------------------------------ what may happen next
 
@@ -347,12 +372,15 @@ class Model:
             raise Violation("an unfinished transaction is never looked at again")
 
     def check_reason(self, world: World, outcome: Outcome) -> None:
-        """Only a refusal, the initiator, an operator or the deadline decides Cancel."""
+        """Only a refusal, a budget, the initiator, an operator or the deadline decides Cancel."""
         before, after = world.tx, outcome.transaction
         if before is None or before.decided or after.decision is not Decision.CANCEL:
             return
         refused = any(branch.state is BranchState.REFUSED for branch in after.branches)
-        if not (refused or world.cancel_asked or before.deadline_at <= NOW):
+        given_up = "was given up" in after.reason and any(
+            spec.attempts_max or spec.retry_for_ms for spec in self.specs
+        )
+        if not (refused or given_up or world.cancel_asked or before.deadline_at <= NOW):
             raise Violation("Cancel was decided by nobody")
 
     def _check_atomic(self, world: World, tx: Transaction) -> None:

@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
-from trypact_coordinator.core import draft, step
+from trypact_coordinator.core import answers, draft, machine, step
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.events import Answer, Ok, Resumed, TimePassed
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger, move_without_call
 from trypact_coordinator.core.transaction import (
+    NEVER,
     PARKED,
+    Branch,
     BranchState,
     Decision,
     On,
+    Operation,
     Role,
     State,
 )
 
-from tests.model.configurations import configurations, message, saga, tcc
+from tests.model.configurations import configurations, message, pivot, saga, tcc
 from tests.model.explorer import explore
 from tests.model.protocol import Model
 from tests.model.world import POLICY, Config, Fence, Violation, World
@@ -273,3 +276,77 @@ def test_a_crash_that_loses_a_delivery_is_found(monkeypatch: pytest.MonkeyPatch)
     resumed_but(monkeypatch, skip)
     only = Config((tcc("a"), message("m")), faults=2)
     must_find(Model(only), "a delivery that never arrived")
+
+
+PIVOT = Config((tcc("a"), pivot("p", "a"), saga("f", "p")), faults=1)
+
+
+def test_a_pivot_that_is_sent_without_a_record_is_found(monkeypatch: pytest.MonkeyPatch):
+    def forgets(self: Draft, branch: Branch) -> None:
+        self.change(deadline_at=NEVER)
+
+    monkeypatch.setattr(Draft, "_pass_the_pivot", forgets)
+    must_find(Model(PIVOT), "I2: cancelled, but p is TRIED")
+
+
+def test_a_deadline_that_overrules_the_pivot_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Draft, "_pass_the_pivot", lambda self, branch: self.force())
+    must_find(Model(PIVOT), "I2: cancelled, but p is TRIED|never ends")
+
+
+def test_an_operator_who_overrules_the_pivot_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step, "_require_cancellable", lambda tx: None)
+    must_find(Model(PIVOT._replace(operator=True)), "I2: cancelled, but p is TRIED|never ends")
+
+
+def test_a_pivot_that_does_not_wait_for_the_others_is_found(monkeypatch: pytest.MonkeyPatch):
+    in_order = draft._in_order
+
+    def impatient(branch: Branch, *rest: object) -> bool:
+        return branch.spec.pivot or in_order(branch, *rest)
+
+    monkeypatch.setattr(draft, "_in_order", impatient)
+    must_find(Model(PIVOT), "the pivot took effect while a was")
+
+
+def test_a_step_after_the_pivot_that_does_not_wait_for_it_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    undecided = (Role.FORWARD, Decision.UNDECIDED, BranchState.REGISTERED)
+    monkeypatch.setitem(machine._WANTED, undecided, Operation.TRY)
+    in_order = draft._in_order
+    monkeypatch.setattr(
+        draft, "_in_order", lambda one, *rest: one.role is Role.FORWARD or in_order(one, *rest)
+    )
+    must_find(Model(PIVOT), "f came before the decision was durable")
+
+
+def test_a_refusal_after_the_pivot_that_ends_its_step_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "DECIDING", frozenset(Role))
+    must_find(Model(PIVOT), "I2: confirmed, but f is NONE")
+
+
+def test_a_compensated_pivot_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Draft, "_pass_the_pivot", lambda self, branch: None)
+    for state in (BranchState.TRYING, BranchState.TRIED):
+        cancelling = (Role.PIVOT, Decision.CANCEL, state)
+        monkeypatch.setitem(machine._WANTED, cancelling, Operation.CANCEL)
+    must_find(Model(PIVOT), "Cancel of p, which has none")
+
+
+def test_a_budget_that_forgets_what_may_have_run_is_found(monkeypatch: pytest.MonkeyPatch):
+    give_up = answers._give_up
+
+    def forgets(one: Draft, index: int, branch: Branch, operation: Operation) -> None:
+        give_up(one, index, branch, operation)
+        one.move(index, BranchTrigger.RELEASE)
+
+    released = (BranchState.TRYING, BranchTrigger.RELEASE)
+    monkeypatch.setitem(BRANCH, released, BranchState.CANCELLED)
+    monkeypatch.setattr(answers, "_give_up", forgets)
+    must_find(Model(Config((saga("a", attempts=1),), faults=2)), "I2: cancelled, but a is TRIED")
+
+
+def test_a_budget_of_who_has_none_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "_is_spent", lambda one, branch: True)
+    must_find(Model(Config((saga("a"),), faults=2)), "decided by nobody")

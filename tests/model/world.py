@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.transaction import (
     IN_FLIGHT,
+    NEVER,
     PARKED,
     Branch,
     BranchSpec,
@@ -88,12 +89,19 @@ class Violation(Exception):
 
 def rel(at: int) -> int:
     """Round an instant up to a tick, and forget how long ago it was when it has passed."""
+    if at == NEVER:
+        return at
     return 0 if at <= NOW else NOW + -(-(at - NOW) // TICK) * TICK
 
 
 def earlier(at: int) -> int:
     """Let one tick pass."""
-    return rel(at - TICK) if at else 0
+    return rel(at - TICK) if 0 < at < NEVER else at
+
+
+def kept(at: int) -> int:
+    """Round an instant that is told from 0, which is none, also when it has passed."""
+    return at and (rel(at) or 1)
 
 
 @lru_cache(maxsize=200_000)
@@ -105,6 +113,7 @@ def plain_branch(branch: Branch) -> Branch:
         quiet_at=rel(branch.quiet_at) if branch.state is BranchState.TRYING else 0,
         result=b"",
         reason="",
+        give_up_at=kept(branch.give_up_at) if branch.state is BranchState.TRYING else 0,
     )
 
 
@@ -136,8 +145,13 @@ def aged(tx: Transaction) -> Transaction:
     return replace(
         tx,
         branches=tuple(
-            replace(b, due_at=earlier(b.due_at), quiet_at=earlier(b.quiet_at))
-            if b.due_at or b.quiet_at
+            replace(
+                b,
+                due_at=earlier(b.due_at),
+                quiet_at=earlier(b.quiet_at),
+                give_up_at=b.give_up_at and (earlier(b.give_up_at) or 1),
+            )
+            if b.due_at or b.quiet_at or b.give_up_at
             else b
             for b in tx.branches
         ),
