@@ -177,10 +177,15 @@ def _kept(call: Call[Any], result: Any) -> bytes | PendingType:
             )
         expires_at_us = now_us() + round(result.expires_in * 1_000_000)
         result = result.result
-    data = encode(result)
-    if len(data) > RESULT_BYTES_MAX:
-        raise ResultTooLarge(
-            f"the result of {call.action} {call.operation} is {len(data)} bytes long; allowed: at "
-            f"most {RESULT_BYTES_MAX}"
-        )
+    data = require_small(encode(result), f"{call.action} {call.operation}")
     return framed(data, expires_at_us)
+
+
+def require_small(result: bytes, whose: str) -> bytes:
+    """Return the result. Raises ResultTooLarge."""
+    if len(result) > RESULT_BYTES_MAX:
+        raise ResultTooLarge(
+            f"the result of {whose} is {len(result)} bytes long; allowed: at most "
+            f"{RESULT_BYTES_MAX}"
+        )
+    return result

@@ -42,6 +42,7 @@
     │   ├── TryTooLate
     │   ├── FenceUnavailable
     │   └── NotPending
+    │       └── CancelledMeanwhile
     └── HandlerAnswer                   raised by handlers on purpose, not failures
         ├── Refuse
         └── RetryLater
@@ -50,7 +51,8 @@ The docstring of a class is its default message. A class with a `code` is what t
 means by that google.rpc.ErrorInfo reason.
 """
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from trypact.limits import RETRY_AFTER_S_MAX, shortened
 
@@ -384,6 +386,30 @@ class FenceUnavailable(ParticipantError):
 
 class NotPending(ParticipantError):
     """There is no PENDING operation of this branch to complete."""
+
+
+class CancelledMeanwhile(NotPending):
+    """The decision is Cancel, and came before the PENDING operation was complete.
+
+    Attributes:
+        xid: the transaction.
+        branch_id: the branch.
+        completed: whether the effect is in the service's database, where the branch's Cancel finds
+            it and undoes it. If not, it must not happen any more.
+    """
+
+    def __init__(self, xid: str, branch_id: str, *, completed: bool) -> None:
+        self.xid = xid
+        self.branch_id = branch_id
+        self.completed = completed
+        what = "its Cancel undoes what was done" if completed else "nothing of it may happen now"
+        super().__init__(
+            f"the decision about transaction {xid} is cancel: branch {branch_id!r} is CANCELLED, "
+            f"{what}"
+        )
+
+    def __reduce__(self) -> Any:
+        return partial(type(self), completed=self.completed), (self.xid, self.branch_id)
 
 
 class HandlerAnswer(TrypactError):

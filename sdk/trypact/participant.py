@@ -25,19 +25,22 @@ import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from trypact._declarations import SagaDecorator, SagaFunctions, TccDecorator, declare
 from trypact._handlers import Handler, HandlerT, Handling
 from trypact._signatures import is_async, request_of, require_handler
 from trypact.action import Action
 from trypact.call import Answer, Arrived, FencedCall
-from trypact.fence.contract import AsyncFence, BatchFence, Fence, Verdict
+from trypact.fence.contract import AsyncFence, BatchFence, Fence, FinishingFence, Verdict
 from trypact.kinds import Kind, Operation
 from trypact.observed import Observer
+from trypact.reporting import AsyncReporter, Reporter
 
 if TYPE_CHECKING:
+    from trypact.client import Client
     from trypact.serving import AddServices, Serving
+    from trypact.sync_client import SyncClient
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -273,6 +276,29 @@ class Participant:
             ),
             loop_factory,
         )
+
+    @overload
+    def reporter(self, client: "Client") -> AsyncReporter: ...
+    @overload
+    def reporter(self, client: "SyncClient") -> Reporter: ...
+    def reporter(self, client: "Client | SyncClient") -> AsyncReporter | Reporter:
+        """Return what completes the operations that its handlers answered with PENDING.
+
+        It needs not be the process that serves: whoever has the fence's database can complete. The
+        client says who waits: a `Client` is for code on an event loop, a `SyncClient` for other.
+
+        Raises TypeError for a fence that cannot complete, and for an async one without a loop.
+        """
+        from trypact.sync_client import SyncClient
+
+        fence = type(self.fence).__name__
+        if not isinstance(self.fence, FinishingFence):
+            raise TypeError(f"{fence} cannot complete what is PENDING; allowed: one with `finish`")
+        if not isinstance(client, SyncClient):
+            return AsyncReporter(self.fence, client)
+        if self.awaits:
+            raise TypeError(f"{fence} is awaited, and a SyncClient is not; allowed: a Client")
+        return Reporter(self.fence, client)
 
     def answer(self, arrived: Arrived) -> Answer:
         """Answer one call, in the calling thread.

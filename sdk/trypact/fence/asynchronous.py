@@ -6,7 +6,7 @@ the steps, and no thread.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from trypact.call import Answer, FencedCall, PendingType
 from trypact.clock import now_us
-from trypact.fence.contract import AsyncHandler
+from trypact.fence.contract import AsyncHandler, Finished
 from trypact.fence.database import SqlAlchemyDatabase
 from trypact.fence.external import Effect, ExternalFence
 from trypact.fence.local import LocalFence
@@ -82,6 +82,16 @@ class AsyncSqlAlchemyFence:
             )
 
         return await connection.run_sync(complete)
+
+    async def finish(
+        self, xid: str, branch_id: str, effect: Callable[[AsyncConnection], Awaitable[bytes]]
+    ) -> Finished:
+        """Complete a PENDING operation in a transaction of its own; see `LocalFence.finish`."""
+
+        def awaited(connection: Connection) -> bytes:
+            return await_only(effect(AsyncConnection(self._engine, connection)))
+
+        return await greenlet_spawn(self.local.finish, xid, branch_id, awaited)
 
 
 class AsyncExternalFence:

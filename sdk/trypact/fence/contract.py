@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from trypact.call import Answer, FencedCall, PendingType
+from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.errors import Refuse, RetryLater
+from trypact.kinds import Operation
 
 Handler = Callable[[Any], "bytes | PendingType"]
 AsyncHandler = Callable[[Any], "Awaitable[bytes | PendingType]"]
@@ -69,6 +70,29 @@ class AsyncFence(Protocol):
 
         What `Fence.run` promises, without blocking: it is awaited on the event loop, and the
         handler is too. A cancelled task leaves nothing behind that has not been committed.
+        """
+        ...
+
+
+class Finished(NamedTuple):
+    """How a PENDING operation ended."""
+
+    operation: Operation
+    answer: Ok | Refused
+
+
+@runtime_checkable
+class FinishingFence(Protocol):
+    """A fence that can complete a PENDING operation in a local transaction of its own."""
+
+    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], Any], /) -> Any:
+        """Run the effect with what handlers get, and complete the operation with what it returns.
+
+        That is the result's bytes; for an `AsyncFence`, which is awaited here too, what is awaited
+        for them. What the effect did is undone when it raises; its Refuse completes the operation
+        with a business no. Returns a `Finished`.
+
+        Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what the effect raises.
         """
         ...
 

@@ -13,9 +13,15 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
-from trypact.errors import FenceUnavailable, NotPending, Refuse, TryTooLate
+from trypact.errors import (
+    CancelledMeanwhile,
+    FenceUnavailable,
+    NotPending,
+    Refuse,
+    TryTooLate,
+)
 from trypact.fence import rules
-from trypact.fence.contract import Handler
+from trypact.fence.contract import Finished, Handler
 from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.kinds import Operation
 from trypact.limits import shortened
@@ -185,29 +191,75 @@ class LocalFence:
             refused: the reason, if it is a business no; the effect must not be done then.
             operation: the one that is meant; any that is pending unless given.
 
-        Returns the operation that is complete. Raises NotPending if there is none, above all when
-        the branch was cancelled meanwhile: then undo the local transaction.
+        Returns the operation that is complete. Raises NotPending if there is none, and
+        CancelledMeanwhile if the branch was: then undo the local transaction.
         """
-        transaction, key, now = self.database.join(handle), (xid, branch_id), self._now()
-        transaction.lock(key, now)
+        transaction, key = self.database.join(handle), (xid, branch_id)
+        pending = self._pending(transaction, key, operation)
+        answer = Ok(encode(ok)) if refused is None else Refused(shortened(refused))
+        self._end(transaction, key, pending, answer)
+        return pending
+
+    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], bytes]) -> Finished:
+        """Complete an operation that was answered with PENDING, in a local transaction of its own.
+
+        Args:
+            xid: the transaction.
+            branch_id: the branch.
+            effect: does what was pending, with what handlers get, and returns the result. What it
+                did is undone when it raises; a Refuse is a business no, and completes the
+                operation too. It may be run again, as a handler may.
+
+        Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what `effect` raises.
+        """
+        return self.insist(lambda: self._finish_once((xid, branch_id), effect))
+
+    def _finish_once(self, key: Key, effect: Callable[[Any], bytes]) -> Finished:
+        with self.database.begin() as transaction:
+            # Its lock comes first, as in a call, so that the two do not wait for each other.
+            pending = self._pending(transaction, key, None)
+            answer: Ok | Refused
+            try:
+                with transaction.shielded(refusable=True):
+                    answer = Ok(effect(transaction.handle))
+            except Refuse as refusal:
+                answer = Refused(refusal.reason)
+            self._end(transaction, key, pending, answer)
+            transaction.commit("the completion of a PENDING operation")
+            return Finished(pending, answer)
+
+    def _pending(
+        self, transaction: LocalTransaction, key: Key, operation: Operation | None
+    ) -> Operation:
+        """Lock a row, and return its operation that is pending. Raises NotPending."""
+        transaction.lock(key, self._now())
         row = transaction.read(key)
         pending = rules.OPERATION_OF_PENDING.get(row.status) if row else None
-        if pending is None or operation not in (None, pending):
-            says = row.status if row else "unknown here"
-            wanted = f"waiting for the end of its {operation}" if operation else "pending"
-            raise NotPending(f"branch {branch_id!r} of transaction {xid} is {says}, not {wanted}")
-        if refused is None:
-            result = encode(ok) if pending in rules.WITH_RESULT else b""
+        if pending is not None and operation in (None, pending):
+            return pending
+        xid, branch_id = key
+        if row and row.status is Status.CANCELLED:
+            raise CancelledMeanwhile(xid, branch_id, completed=False)
+        says = row.status if row else "unknown here"
+        wanted = f"waiting for the end of its {operation}" if operation else "pending"
+        raise NotPending(f"branch {branch_id!r} of transaction {xid} is {says}, not {wanted}")
+
+    def _end(
+        self, transaction: LocalTransaction, key: Key, pending: Operation, answer: Ok | Refused
+    ) -> None:
+        """Write how a pending operation ended."""
+        now = self._now()
+        if isinstance(answer, Ok):
+            result = answer.result if pending in rules.WITH_RESULT else b""
             transaction.write(key, rules.DONE[pending], now, result=result)
         elif pending is Operation.TRY:
-            transaction.write(key, Status.REFUSED, now, reason=shortened(refused))
+            transaction.write(key, Status.REFUSED, now, reason=answer.reason)
         elif pending is Operation.DELIVER:
             # Nothing of it may stay, so that the next delivery runs again.
             transaction.remove(key)
         else:
             # A Confirm or Cancel is asked for again, and then it runs again.
             transaction.write(key, Status.TRIED, now)
-        return pending
 
     def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
         with self.database.begin() as transaction:

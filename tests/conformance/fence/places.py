@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from trypact.call import Answer, FencedCall, PendingType
 from trypact.fence import AsyncSqlAlchemyFence, PsycopgFence, RedisFence, SqlAlchemyFence
-from trypact.fence.contract import Handler
+from trypact.fence.contract import Finished, Handler
 from trypact.kinds import Operation
 
 Stock = tuple[int, int, int]
@@ -164,6 +164,12 @@ class OnAsyncSqlAlchemy(OnSql):
                 return await self.asynchronous.complete(connection, "x", "b", **answer)
 
         return asyncio.run(complete())
+
+    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], bytes]) -> Finished:
+        async def awaited(connection: AsyncConnection) -> bytes:
+            return await connection.run_sync(effect)
+
+        return asyncio.run(self.asynchronous.finish(xid, branch_id, awaited))
 
     def arrivals(self, count: int) -> threading.Event:
         reached, call = counted(count)

@@ -1,0 +1,181 @@
+"""Reporters: how what was answered with PENDING is completed, from wherever its end is known.
+
+    reporter = payments.reporter(client)
+
+    reporter.complete(xid, branch_id, Paid(receipt))          # nothing else to write
+    reporter.refuse(xid, branch_id, "CARD_DECLINED")          # a business no
+    reporter.run(xid, branch_id, lambda connection: ...)      # an effect, and its result
+
+Each of them is one local transaction, in which the effect is written and the fence's row is
+completed, and then a report to the coordinator. The report only saves time: if it is lost, with
+the process or on its way, the coordinator asks again, and the fence answers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trypact._framing import framed, unframed
+from trypact._handlers import require_small
+from trypact._signatures import is_async
+from trypact.call import PENDING, Ok
+from trypact.errors import (
+    CancelledMeanwhile,
+    CoordinatorUnavailable,
+    OutcomeUnknown,
+    ParticipantError,
+    Refuse,
+)
+from trypact.fence.contract import Finished, FinishingFence
+from trypact.kinds import Decision, Operation
+from trypact.outcome import Reported
+from trypact.payload import encode
+
+if TYPE_CHECKING:
+    from trypact.client import Client
+    from trypact.sync_client import SyncClient
+
+logger = logging.getLogger("trypact.participant")
+
+# Does what was pending, with the fence's open connection, and returns the result; refuses by
+# raising Refuse.
+Effect = Callable[[Any], Any]
+
+
+class Completed(NamedTuple):
+    """A PENDING operation is complete in the service's own database."""
+
+    operation: Operation
+    # What the report met; None if it did not arrive. Then the coordinator asks again by itself.
+    reported: Reported | None
+
+
+class Reporter:
+    """Completes what was PENDING, and tells the coordinator; see `Participant.reporter`.
+
+    Every method raises NotPending if there is nothing to complete, above all because it has been
+    completed already; CancelledMeanwhile if the decision is Cancel, with `completed` to tell
+    whether that came before or after the effect; and FenceUnavailable. That the coordinator does
+    not answer is no error: the operation is complete, and `reported` is None.
+    """
+
+    def __init__(self, fence: FinishingFence, client: "SyncClient") -> None:
+        self._fence = fence
+        self._client = client
+
+    def complete(self, xid: str, branch_id: str, result: Any = None) -> Completed:
+        """Complete an operation that has no further effect here, with its result."""
+        return self.run(xid, branch_id, lambda connection: result)
+
+    def refuse(self, xid: str, branch_id: str, reason: str) -> Completed:
+        """Complete an operation with a business no."""
+        return self.run(xid, branch_id, _refusing(reason))
+
+    def run(self, xid: str, branch_id: str, effect: Effect) -> Completed:
+        """Complete an operation by an effect.
+
+        Args:
+            xid: the transaction.
+            branch_id: the branch.
+            effect: a function of the fence's open connection. What it writes there is committed
+                together with the operation's end, or not at all. It returns the result, or raises
+                Refuse; whatever else it raises is raised here, and the operation stays PENDING.
+        """
+        finished = self._fence.finish(
+            xid, branch_id, lambda connection: _encoded(effect(connection))
+        )
+        try:
+            reported = self._client.report(
+                xid, branch_id, finished.operation, **_answer_of(finished)
+            )
+        except (CoordinatorUnavailable, OutcomeUnknown) as error:
+            return _unreported(xid, branch_id, finished, error)
+        return _completed(xid, branch_id, finished, reported)
+
+
+class AsyncReporter:
+    """A `Reporter` for code on an event loop; its methods mean and raise the same.
+
+    Behind a fence that is not async, the local transaction runs on a thread.
+    """
+
+    def __init__(self, fence: FinishingFence, client: "Client") -> None:
+        self._fence = fence
+        self._client = client
+
+    async def complete(self, xid: str, branch_id: str, result: Any = None) -> Completed:
+        """Complete an operation that has no further effect here, with its result."""
+        return await self.run(xid, branch_id, lambda connection: result)
+
+    async def refuse(self, xid: str, branch_id: str, reason: str) -> Completed:
+        """Complete an operation with a business no."""
+        return await self.run(xid, branch_id, _refusing(reason))
+
+    async def run(self, xid: str, branch_id: str, effect: Effect) -> Completed:
+        """Complete an operation by an effect: `async def` behind an async fence; see `Reporter`."""
+        finished = await self._finish(xid, branch_id, effect)
+        try:
+            reported = await self._client.report(
+                xid, branch_id, finished.operation, **_answer_of(finished)
+            )
+        except (CoordinatorUnavailable, OutcomeUnknown) as error:
+            return _unreported(xid, branch_id, finished, error)
+        return _completed(xid, branch_id, finished, reported)
+
+    async def _finish(self, xid: str, branch_id: str, effect: Effect) -> Finished:
+        finished: Finished
+        if not is_async(self._fence.finish):
+            finished = await asyncio.to_thread(
+                self._fence.finish, xid, branch_id, lambda connection: _encoded(effect(connection))
+            )
+            return finished
+
+        async def awaited(connection: Any) -> bytes:
+            result = effect(connection)
+            return _encoded(await result if isawaitable(result) else result)
+
+        finished = await self._fence.finish(xid, branch_id, awaited)
+        return finished
+
+
+def _refusing(reason: str) -> Effect:
+    def refuse(connection: Any) -> Any:
+        raise Refuse(reason)
+
+    return refuse
+
+
+def _encoded(result: Any) -> bytes:
+    """Return what the fence keeps of an effect's result."""
+    if result is PENDING:
+        raise ParticipantError("an effect answered PENDING; allowed: its result, or Refuse")
+    if isawaitable(result):
+        raise ParticipantError("an effect is async, and its fence is not; allowed: a function")
+    return framed(require_small(encode(result), "an effect"))
+
+
+def _answer_of(finished: Finished) -> dict[str, Any]:
+    """Return how the operation ended, as `client.report` takes it."""
+    if isinstance(finished.answer, Ok):
+        return {"ok": unframed(finished.answer.result).result}
+    return {"refused": finished.answer.reason}
+
+
+def _completed(xid: str, branch_id: str, finished: Finished, reported: Reported) -> Completed:
+    tried = finished.operation is Operation.TRY and isinstance(finished.answer, Ok)
+    if tried and reported.decision is Decision.CANCEL:
+        raise CancelledMeanwhile(xid, branch_id, completed=True)
+    return Completed(finished.operation, reported)
+
+
+def _unreported(xid: str, branch_id: str, finished: Finished, error: Exception) -> Completed:
+    logger.warning(
+        "%s of branch %s of %s is complete, and the coordinator will ask for it: %s",
+        finished.operation,
+        branch_id,
+        xid,
+        error,
+    )
+    return Completed(finished.operation, None)
