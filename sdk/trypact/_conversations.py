@@ -102,7 +102,7 @@ def decision(exchange: Exchange, xid: str, settle: bool) -> Conversation[Standin
     """Ask what is decided; with `settle`, make sure that something is."""
     request = initiator_pb2.GetDecisionRequest(xid=xid, settle=settle)
     reply = yield from exchange.ask(_exchange.GET_DECISION, request)
-    return Standing(decision_of(reply.decision), reply.final)
+    return Standing(decision_of(reply.decision), reply.final, reply.closed)
 
 
 def report(

@@ -84,6 +84,8 @@ class Standing(NamedTuple):
     decision: Decision
     # Every tcc and saga branch is settled.
     final: bool
+    # No participant will be asked for anything any more: its deliveries are over too.
+    closed: bool
 
 
 class Reported(NamedTuple):

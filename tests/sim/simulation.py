@@ -62,7 +62,7 @@ class Simulation:
         self.trace: list[tuple[int, str]] = []
         self.clock_offset = EPOCH_US
         self.store = MemoryStore(lambda: self.loop.us + self.clock_offset, f"seed-{seed}")
-        self.oracle = Oracle(self.store, self.note)
+        self.oracle = Oracle(self.store, self.note, POLICY.notice_attempts)
         self.faults = Faults(self.rng)
         self.sites = {name: Site(name, self.oracle) for name in SITES}
         self.networks = {
@@ -293,10 +293,11 @@ class Simulation:
         self.may_cancel(xid)
         try:
             process = self.process()
-            decision, final = await process.call(process.coordinator.decision(xid, settle=True))
+            decided = await process.call(process.coordinator.decision(xid, settle=True))
         except (Died, CoordinatorError):
             return
-        self.note(f"told: {xid} is {decision.name}, final {final}")
+        decision, final, closed = decided
+        self.note(f"told: {xid} is {decision.name}, final {final}, closed {closed}")
         if decision in (Decision.CONFIRM, Decision.CANCEL):
             self.oracle.told_verdict(xid, decision)
 

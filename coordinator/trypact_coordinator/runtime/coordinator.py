@@ -58,6 +58,7 @@ from trypact_coordinator.core.transaction import (
 )
 from trypact_coordinator.ports import Backlog, Ids, Instance, Journal, Page, Query, Term, Transport
 from trypact_coordinator.runtime.clock import JournalClock
+from trypact_coordinator.runtime.decided import Decided, decided
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
 from trypact_coordinator.runtime.door import Door, DoorShut
 from trypact_coordinator.runtime.driver import Driver
@@ -333,8 +334,8 @@ class Coordinator:
         check_xid(xid)
         return await self._driver.wait(xid, _REACHED[until])
 
-    async def decision(self, xid: str, settle: bool) -> tuple[Decision, bool]:
-        """Return the decision, and whether the transaction is final, from durable rows only.
+    async def decision(self, xid: str, settle: bool) -> Decided:
+        """Return the decision, and from durable rows only how much is over.
 
         With `settle`, an xid nobody has begun is durably CANCELLED first; without it, it is
         UNKNOWN, which is not Cancel.
@@ -342,14 +343,14 @@ class Coordinator:
         check_xid(xid)
         if xid not in self._driver and await self._journal.load(xid) is None:
             if not settle:
-                return Decision.UNKNOWN, False
+                return Decided(Decision.UNKNOWN)
             if xid not in self._driver:
                 now, epoch = self.clock.now(), self._driver.epoch
                 self._driver.open(xid, tombstone(xid, now, epoch, self.policy))
         tx = await self._driver.wait(xid, _any)
         durable = await self._journal.load(xid) if tx.settled else None
-        final = durable is not None and durable.settled and await self._journal.flushed(xid)
-        return tx.decision, final
+        flushed = durable is not None and await self._journal.flushed(xid)
+        return decided(tx, durable if flushed else None)
 
     async def report(
         self, xid: str, branch_id: str, operation: Operation, answer: Ok | Refused

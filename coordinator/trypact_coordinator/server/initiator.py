@@ -100,8 +100,10 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
     ) -> initiator_pb2.GetDecisionResponse:
         """Tell the decision for an xid."""
         xid = wire.xid_of(request.xid)
-        decision, final = await self._coordinator.decision(xid, request.settle)
-        return initiator_pb2.GetDecisionResponse(decision=wire.number(decision), final=final)
+        decided = await self._coordinator.decision(xid, request.settle)
+        return initiator_pb2.GetDecisionResponse(
+            decision=wire.number(decided.decision), final=decided.final, closed=decided.closed
+        )
 
     async def ReportBranch(
         self, request: initiator_pb2.ReportBranchRequest, context: object

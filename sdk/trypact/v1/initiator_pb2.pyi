@@ -568,18 +568,24 @@ class GetDecisionResponse(_message.Message):
 
     DECISION_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     decision: _transaction_pb2.Decision.ValueType
     final: _builtins.bool
     """True once every tcc and saga branch is settled, from durable records only."""
+    closed: _builtins.bool
+    """True once no participant will be asked for anything any more: it is final, and its deliveries
+    are over too. From durable records only.
+    """
     def __init__(
         self,
         *,
         decision: _transaction_pb2.Decision.ValueType = ...,
         final: _builtins.bool = ...,
+        closed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "final", b"final"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decision", b"decision", "final", b"final"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

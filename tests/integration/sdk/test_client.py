@@ -169,7 +169,7 @@ async def test_an_unknown_xid_is_named_and_not_taken_for_cancelled(client: trypa
         await client.get("never")
     with pytest.raises(errors.UnknownTransaction):
         await client.wait("never")
-    assert await client.decision("never") == (Decision.UNKNOWN, False)
+    assert await client.decision("never") == (Decision.UNKNOWN, False, False)
 
 
 async def test_a_settled_xid_can_never_begin(world: World, client: trypact.Client) -> None:

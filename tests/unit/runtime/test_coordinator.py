@@ -335,12 +335,12 @@ async def test_commit_with_an_unsettled_try_is_refused(shop: Shop) -> None:
 
 
 async def test_an_unknown_xid_settled_by_inquiry_refuses_a_late_execute(shop: Shop) -> None:
-    assert await shop.coordinator.decision("x", settle=False) == (Decision.UNKNOWN, False)
-    decision, _ = await shop.coordinator.decision("x", settle=True)
-    assert decision is Decision.CANCEL
+    assert await shop.coordinator.decision("x", settle=False) == (Decision.UNKNOWN, False, False)
+    decided = await shop.coordinator.decision("x", settle=True)
+    assert decided.decision is Decision.CANCEL
     with pytest.raises(AlreadyCancelled, match="before it was begun"):
         await shop.coordinator.execute(spec_of("x", STOCK), (STOCK,), Reply.SETTLED)
-    assert await shop.coordinator.decision("x", settle=False) == (Decision.CANCEL, True)
+    assert await shop.coordinator.decision("x", settle=False) == (Decision.CANCEL, True, True)
 
 
 async def test_a_report_completes_a_pending_try(shop: Shop) -> None:

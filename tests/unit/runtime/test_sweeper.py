@@ -41,7 +41,7 @@ async def test_a_page_that_is_out_of_date_brings_nothing_back() -> None:
     await asyncio.wait_for(taken.wait(), 5)
 
     assert (await shop.coordinator.get("x")).state is State.CONFIRMED
-    assert await shop.coordinator.decision("x", settle=False) == (Decision.CONFIRM, True)
+    assert await shop.coordinator.decision("x", settle=False) == (Decision.CONFIRM, True, True)
     assert len(shop.transport.sent) == sent
     await shop.coordinator.stop(grace_ms=0)
 
