@@ -3,3 +3,10 @@
 It is the one part of the sdk that may import the coordinator (extra `testing`), and nothing else
 of the sdk imports it.
 """
+
+from trypact.testing.atomicity import NotAtomic, assert_atomic
+from trypact.testing.environment import Environment
+from trypact.testing.faults import Script
+from trypact.testing.island import HandlerHangs
+
+__all__ = ["Environment", "HandlerHangs", "NotAtomic", "Script", "assert_atomic"]

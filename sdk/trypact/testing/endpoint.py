@@ -1,0 +1,84 @@
+"""A participant in the test's own process: its real fence and handlers, and no socket."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+from trypact_coordinator.core.events import Answer, Ok, Unknown
+from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.transport import wire
+
+from trypact import clock
+from trypact._drive import CallFailed
+from trypact._workers import Workers
+from trypact.kinds import Operation
+from trypact.participant import Participant
+from trypact.serving import Service
+from trypact.testing.faults import Scripts
+from trypact.testing.history import History, said_of
+from trypact.testing.island import Island
+from trypact.v1 import participant_pb2, transaction_pb2
+
+
+class Endpoint:
+    """Serves the calls of a coordinator on virtual time.
+
+    Instants in calls and answers are of virtual time in there, and of the real clock out here,
+    which is the one that fences and handlers read.
+
+    Args:
+        participant: who serves.
+        island: where the coordinator lives.
+        now_us: the virtual instant.
+        scripts: what goes wrong with calls.
+        history: told what the participant answered.
+    """
+
+    def __init__(
+        self,
+        participant: Participant,
+        island: Island,
+        now_us: Callable[[], int],
+        scripts: Scripts,
+        history: History,
+    ) -> None:
+        self.participant = participant
+        self._workers = Workers(participant, participant.name, asyncio.get_running_loop())
+        self._service = Service(self._workers)
+        self._island = island
+        self._now_us = now_us
+        self._scripts = scripts
+        self._history = history
+
+    async def close(self) -> None:
+        """Wait for the handlers that run."""
+        await self._workers.close()
+
+    async def __call__(self, call: Call) -> Answer:
+        """Serve one call of the coordinator, with whatever goes wrong on its way."""
+        fault = self._scripts.next(call)
+        if fault is None:
+            return await self.arrive(call)
+        self._history.note(self._island.loop.us, f"{said_of(call)} is {fault.name}", call.xid)
+        return await fault.treat(call, self.arrive)
+
+    async def arrive(self, call: Call) -> Answer:
+        """Have the participant answer a call that has reached it."""
+        ahead_us = self._now_us() - clock.now_us()
+        body = participant_pb2.BranchCall()
+        not_after = call.not_after and max(1, call.not_after - ahead_us)
+        wire.fill(body, replace(call, not_after=not_after))
+        operation = Operation(call.operation.name.lower())
+
+        def start(back: Callable[[transaction_pb2.Answer | CallFailed], None]) -> None:
+            self._service.attend(body, operation, call.decision.value, back)
+
+        reply = await self._island.outside(said_of(call), start)
+        if isinstance(reply, CallFailed):
+            answer: Answer = Unknown(f"{reply.status.name}: {reply.message}")
+        else:
+            answer = wire.decode(reply)
+        if isinstance(answer, Ok) and answer.expires_at_us:
+            answer = replace(answer, expires_at_us=answer.expires_at_us + ahead_us)
+        self._history.answered(self._island.loop.us, call, answer)
+        return answer
