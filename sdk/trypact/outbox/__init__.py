@@ -15,7 +15,7 @@ from trypact.outbox.publisher import Arrived, Failed, Published, Publisher, Sent
 
 if TYPE_CHECKING:
     from trypact.outbox.branches import BranchPublisher
-    from trypact.outbox.jetstream import JetStreamPublisher
+    from trypact.outbox.jetstream import JetStreamDelivery, JetStreamPublisher
     from trypact.outbox.outbox import Count, Entry, Outbox
     from trypact.outbox.redis_streams import RedisPublisher, RedisSubscription
     from trypact.outbox.relay import Pace, Relay
@@ -27,6 +27,7 @@ __all__ = [
     "Count",
     "Entry",
     "Failed",
+    "JetStreamDelivery",
     "JetStreamPublisher",
     "Message",
     "Outbox",
@@ -46,6 +47,7 @@ _LAZY = {
     "BranchPublisher": "branches",
     "Count": "outbox",
     "Entry": "outbox",
+    "JetStreamDelivery": "jetstream",
     "JetStreamPublisher": "jetstream",
     "Outbox": "outbox",
     "Pace": "relay",

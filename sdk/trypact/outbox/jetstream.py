@@ -1,4 +1,4 @@
-"""Publishes to NATS JetStream. Needs the extra `trypact[nats]`."""
+"""NATS JetStream: a publisher, and what its consumers receive. Needs the extra `trypact[nats]`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -57,12 +57,29 @@ class JetStreamPublisher:
         return Arrived()
 
 
-def message_of(received: "Msg", prefix: str = "") -> Message:
-    """Return the message that a JetStream consumer has received from a `JetStreamPublisher`."""
-    headers = received.headers or {}
-    return Message(
-        received.subject.removeprefix(prefix),
-        received.data,
-        id=headers.get(_ID, ""),
-        **{name: headers.get(header, "") for name, header in _HEADERS.items()},
-    )
+class JetStreamDelivery:
+    """A message that a JetStream consumer has received from a `JetStreamPublisher`.
+
+    Args:
+        received: what NATS's client gave.
+        prefix: as the publisher's.
+
+    Attributes:
+        message: what was published.
+        redelivered: whether it was delivered before.
+    """
+
+    def __init__(self, received: "Msg", prefix: str = "") -> None:
+        headers = received.headers or {}
+        self._received = received
+        self.redelivered = received.metadata.num_delivered > 1
+        self.message = Message(
+            received.subject.removeprefix(prefix),
+            received.data,
+            id=headers.get(_ID, ""),
+            **{name: headers.get(header, "") for name, header in _HEADERS.items()},
+        )
+
+    async def ack(self) -> None:
+        """Have it never delivered again; do so after your own commit."""
+        await self._received.ack()

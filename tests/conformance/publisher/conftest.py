@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 from trypact.fence import SqlAlchemyFence, sqlite_engine
 from trypact.outbox import (
     BranchPublisher,
+    JetStreamDelivery,
     JetStreamPublisher,
     Message,
     Publisher,
     RedisPublisher,
     RedisSubscription,
 )
-from trypact.outbox.jetstream import message_of
 from trypact.outbox.redis_streams import stream_of
 from trypact_coordinator.bootstrap import running
 from trypact_coordinator.settings import Settings
@@ -185,8 +185,9 @@ class JetStream(Place):
         messages: list[Message] = []
         while len(messages) < count:
             for one in await self._mail.fetch(count - len(messages), timeout=SECONDS_MAX):
-                await one.ack()
-                messages.append(message_of(one, self._prefix))
+                delivery = JetStreamDelivery(one, self._prefix)
+                await delivery.ack()
+                messages.append(delivery.message)
         return messages
 
     async def total(self) -> int:

@@ -1,0 +1,36 @@
+"""The inbox: consumers of messages get effects once, however often a broker delivers them.
+
+`Inbox` keeps a row for each message beside the effects, and `Consumer` runs handlers behind it.
+Messages that arrive as branches of transactions need none: there the participant's fence is it.
+
+Needs the extra `trypact[sqlalchemy]`; imported when first asked for, so that `import trypact`
+stays light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trypact.inbox.consumer import Consumer, Delivery
+    from trypact.inbox.inbox import Count, Inbox
+    from trypact.inbox.tables import State, inbox_table
+
+__all__ = ["Consumer", "Count", "Delivery", "Inbox", "State", "inbox_table"]
+
+_LAZY = {
+    "Consumer": "consumer",
+    "Count": "inbox",
+    "Delivery": "consumer",
+    "Inbox": "inbox",
+    "State": "tables",
+    "inbox_table": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs SQLAlchemy when it is first asked for."""
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{module}"), name)

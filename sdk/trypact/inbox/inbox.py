@@ -1,0 +1,130 @@
+"""The inbox: a row for each message a group has received, in its own local transactions.
+
+The row that says DONE is written together with the effects. So they happen once, however often a
+broker delivers a message: a duplicate finds the row, or waits for it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, MetaData, Table
+
+from trypact._local_transaction import Queries, Query, Work, perform, perform_async
+from trypact.clock import now_us
+from trypact.errors import InvalidRequest
+from trypact.inbox.tables import State, Statements, inbox_table
+from trypact.limits import shortened
+from trypact.outbox.message import GROUP_BYTES_MAX, Message
+
+
+class Count(NamedTuple):
+    """How many messages are in a state."""
+
+    state: State
+    messages: int
+    # When the oldest was first met, in microseconds since 1970-01-01T00:00Z.
+    oldest_at: int
+
+
+class Inbox:
+    """The messages that one group of consumers has received, in the database of their effects.
+
+        with engine.begin() as connection:
+            if inbox.take(connection, message):
+                ...  # the effects, on the same connection
+
+    Every method takes an open connection, inside a transaction of the caller's, which it neither
+    commits nor rolls back: a SQLAlchemy Connection or Session, or one of psycopg's. Acknowledge
+    the message to its broker after your commit. `Consumer` does all of this.
+
+    Args:
+        group: names whose effects these are: each group does its own, once.
+        table: what `inbox_table` returned, if the service's migrations create it.
+        now: microseconds since 1970-01-01T00:00Z.
+    """
+
+    def __init__(
+        self, group: str, *, table: Table | None = None, now: Callable[[], int] = now_us
+    ) -> None:
+        if not 1 <= len(group.encode()) <= GROUP_BYTES_MAX:
+            raise InvalidRequest(f"group: is {group!r}; allowed: 1 to {GROUP_BYTES_MAX} bytes")
+        self.group = group
+        self.table = inbox_table(MetaData()) if table is None else table
+        self._sql = Statements(self.table)
+        self._now = now
+
+    def create_tables(self, connection: Connection) -> None:
+        """Create the inbox's table unless it exists."""
+        self.table.create(connection, checkfirst=True)
+
+    def take(self, connection: Any, message: Message) -> bool:
+        """Say whether the message's effects are still to be done, in this transaction.
+
+        False means that they are there already: do nothing, and acknowledge the message. Waits
+        for another consumer that is just doing them.
+        """
+        return perform(connection, self._recording(message, State.DONE))
+
+    async def take_async(self, connection: Any, message: Message) -> bool:
+        """Do what `take` does, with an AsyncConnection or AsyncSession, or psycopg's."""
+        return await perform_async(connection, self._recording(message, State.DONE))
+
+    def begin(self, connection: Any, message: Message) -> bool:
+        """Note, in a transaction of its own, that a message is about to be worked on again.
+
+        What crashes its consumer each time can then be told by its count. False if it is done.
+        """
+        return perform(connection, self._recording(message, State.PROCESSING))
+
+    def fail(self, connection: Any, message: Message, why: str) -> bool:
+        """Note that nothing came of a message, after its own transaction was undone.
+
+        False if it is done meanwhile.
+        """
+        return perform(connection, self._recording(message, State.FAILED, shortened(why)))
+
+    def counts(self, connection: Connection) -> list[Count]:
+        """Return how many messages of the group are in each state."""
+        found = connection.execute(self._sql.count, {"key_group": self.group})
+        return [Count(State(state), messages, oldest) for state, messages, oldest in found]
+
+    def purge(self, connection: Connection, older_than: float) -> int:
+        """Forget what was done that many seconds ago or earlier; return how many there were.
+
+        A duplicate that comes after this is done again: keep them for longer than a broker, or a
+        relay that was down, may take to deliver one. A week is a good choice.
+        """
+        before = self._now() - round(older_than * 1_000_000)
+        values = {"key_group": self.group, "before": before}
+        return connection.execute(self._sql.forget, values).rowcount
+
+    def _recording(self, message: Message, state: State, remark: str = "") -> Work[bool]:
+        """Write how a message stands now, unless it is done; say whether it was written."""
+        now = self._now()
+        values = {
+            "group_name": self.group,
+            "message_id": message.id,
+            "topic": message.topic,
+            "state": str(state),
+            "times": 1,
+            "remark": remark,
+            "created_at": now,
+            "updated_at": now,
+        }
+        key = {"key_group": self.group, "key_id": message.id}
+
+        def queries(dialect: str) -> Queries[bool]:
+            put = yield Query(self._sql.put(dialect), values)
+            if put.changed == 1:
+                return True
+            found = yield Query(self._sql.state, key)
+            before = State(found.rows[0][0])
+            if before is State.DONE:
+                return False
+            # What has begun is counted already.
+            more = 0 if before is State.PROCESSING and state is not State.PROCESSING else 1
+            changes = {"state": str(state), "more": more, "remark": remark, "now": now}
+            yield Query(self._sql.change, {**key, **changes})
+            return True
+
+        return queries

@@ -1,0 +1,108 @@
+"""The inbox's table and every statement there is on it."""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
+
+from trypact.fence.statements import INSERTS, touched
+from trypact.outbox.message import GROUP_BYTES_MAX, ID_BYTES_MAX, TOPIC_BYTES_MAX
+from trypact.outbox.tables import MYSQL_OPTIONS
+
+
+class State(StrEnum):
+    """How far a message has got with the consumers of a group."""
+
+    # Delivered again, and being worked on; after a crash it stays so until the next delivery.
+    PROCESSING = "PROCESSING"
+    # Its effects are there, and nothing of it will happen again.
+    DONE = "DONE"
+    # A handler raised, so nothing of it is there; it is waiting to be delivered again.
+    FAILED = "FAILED"
+
+
+def inbox_table(metadata: MetaData, name: str = "trypact_inbox") -> Table:
+    """Return the inbox's table on a service's own MetaData, so that its migrations create it."""
+    listed = ", ".join(f"'{state}'" for state in State)
+    table: Table = Table(
+        name,
+        metadata,
+        Column("group_name", String(GROUP_BYTES_MAX), primary_key=True),
+        Column("message_id", String(ID_BYTES_MAX), primary_key=True),
+        Column("topic", String(TOPIC_BYTES_MAX), nullable=False),
+        Column("state", String(16), nullable=False),
+        # How often its processing began, as far as that is known.
+        Column("times", Integer, nullable=False),
+        # What the last handler that failed raised.
+        Column("remark", Text, nullable=False),
+        # Microseconds since 1970-01-01T00:00Z, on this service's clock.
+        Column("created_at", BigInteger, nullable=False),
+        Column("updated_at", BigInteger, nullable=False),
+        CheckConstraint(f"state IN ({listed})", name=f"{name}_state"),
+        **MYSQL_OPTIONS,
+    )
+    return table
+
+
+class Statements:
+    """The statements of one inbox."""
+
+    def __init__(self, table: Table) -> None:
+        columns = table.c
+        self._table = table
+        at_key = (
+            columns.group_name == bindparam("key_group"),
+            columns.message_id == bindparam("key_id"),
+        )
+        # Locks the row where the database locks rows.
+        self.state = select(columns.state).where(*at_key).with_for_update()
+        self.change = (
+            update(table)
+            .where(*at_key)
+            .values(
+                state=bindparam("state"),
+                times=columns.times + bindparam("more", type_=Integer),
+                remark=bindparam("remark"),
+                updated_at=bindparam("now"),
+            )
+        )
+        self.count = (
+            select(columns.state, func.count(), func.min(columns.created_at))
+            .where(columns.group_name == bindparam("key_group"))
+            .group_by(columns.state)
+        )
+        # Along the primary key: an index on instants would cost every message something.
+        self.forget = delete(table).where(
+            columns.group_name == bindparam("key_group"),
+            columns.state == str(State.DONE),
+            columns.updated_at <= bindparam("before", type_=BigInteger),
+        )
+        self._puts = {dialect: self._put(dialect) for dialect in INSERTS}
+
+    def put(self, dialect: str) -> Any:
+        """Return what inserts a row unless it exists, and counts 1 only if it did."""
+        if dialect not in self._puts:
+            raise ValueError(f"{dialect}: no inbox for this database")
+        return self._puts[dialect]
+
+    def _put(self, dialect: str) -> Any:
+        # SQLAlchemy keeps no count of inserted rows unless it is told to.
+        insert = INSERTS[dialect](self._table).execution_options(preserve_rowcount=True)
+        if hasattr(insert, "on_conflict_do_nothing"):
+            return insert.on_conflict_do_nothing()
+        # MySQL has to change the row: it counts that as 2, and takes no shared locks.
+        return insert.on_duplicate_key_update(updated_at=touched(self._table))
