@@ -8,7 +8,7 @@ What needs a library of an extra is imported when it is first asked for, so
 that `import trypact` stays light:
 
     trypact[sqlalchemy]  SqlAlchemyFence, AsyncSqlAlchemyFence, fence_table, sqlite_engine,
-                         async_sqlite_engine, AsyncExternalFence
+                         async_sqlite_engine, AsyncExternalFence, AsyncCollector
     trypact[mysql]       PyMySQL, for SqlAlchemyFence on MySQL and MariaDB
     trypact[mysql-async] asyncmy, for AsyncSqlAlchemyFence on MySQL and MariaDB
     trypact[psycopg]     PsycopgFence
@@ -17,12 +17,17 @@ that `import trypact` stays light:
 
 from typing import TYPE_CHECKING, Any
 
+from trypact.fence.collector import Collected, Collector
 from trypact.fence.contract import AsyncFence, Fence
 from trypact.fence.external import Effect, ExternalFence, Known
 from trypact.fence.rules import Status
 
 if TYPE_CHECKING:
-    from trypact.fence.asynchronous import AsyncExternalFence, AsyncSqlAlchemyFence
+    from trypact.fence.asynchronous import (
+        AsyncCollector,
+        AsyncExternalFence,
+        AsyncSqlAlchemyFence,
+    )
     from trypact.fence.psycopg import PsycopgFence
     from trypact.fence.redis import RedisFence
     from trypact.fence.sql import SqlAlchemyFence
@@ -30,9 +35,12 @@ if TYPE_CHECKING:
     from trypact.fence.statements import fence_table
 
 __all__ = [
+    "AsyncCollector",
     "AsyncExternalFence",
     "AsyncFence",
     "AsyncSqlAlchemyFence",
+    "Collected",
+    "Collector",
     "Effect",
     "ExternalFence",
     "Fence",
@@ -47,6 +55,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncCollector": "trypact.fence.asynchronous",
     "AsyncExternalFence": "trypact.fence.asynchronous",
     "AsyncSqlAlchemyFence": "trypact.fence.asynchronous",
     "PsycopgFence": "trypact.fence.psycopg",

@@ -7,19 +7,22 @@ the steps, and no thread.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from trypact.call import Answer, FencedCall, PendingType
+from trypact.client import Client
 from trypact.clock import now_us
+from trypact.fence.collector import OLDER_THAN_S, Collected, Collector
 from trypact.fence.contract import AsyncHandler, Finished
 from trypact.fence.database import SqlAlchemyDatabase
 from trypact.fence.external import Effect, ExternalFence
 from trypact.fence.local import LocalFence
 from trypact.kinds import Operation
+from trypact.outcome import Standing
 
 
 class AsyncSqlAlchemyFence:
@@ -115,6 +118,43 @@ class AsyncExternalFence:
             return await_only(handler(effect))
 
         return await greenlet_spawn(self._external.run, call, awaited)
+
+
+class AsyncCollector:
+    """Removes what a fence of coroutines need not keep any more; see `Collector`.
+
+    Args:
+        client: a `Client` of the coordinator that drives the fence's transactions.
+        fence: whose rows are collected.
+        older_than: seconds for which a row has been left alone.
+        now: microseconds since 1970-01-01T00:00Z, as the fence's.
+
+    Raises ValueError for an `older_than` below 60 s.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        fence: AsyncSqlAlchemyFence,
+        *,
+        older_than: float = OLDER_THAN_S,
+        now: Callable[[], int] = now_us,
+    ) -> None:
+        self._collector = Collector(_Awaited(client), fence.local, older_than=older_than, now=now)
+
+    async def collect(self) -> Collected:
+        """Go once through all rows that are old enough; see `Collector.collect`."""
+        return await greenlet_spawn(self._collector.collect)
+
+
+class _Awaited(NamedTuple):
+    """A client that is asked from within a greenlet."""
+
+    client: Client
+
+    def decision(self, xid: str) -> Standing:
+        """Return what is decided about an xid."""
+        return await_only(self.client.decision(xid))
 
 
 def _pause(seconds: float) -> None:

@@ -7,9 +7,9 @@ For a fence of coroutines it is run inside one, on an event loop of its own for 
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 import redis
@@ -17,9 +17,18 @@ from psycopg import sql
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from trypact.call import Answer, FencedCall, PendingType
-from trypact.fence import AsyncSqlAlchemyFence, PsycopgFence, RedisFence, SqlAlchemyFence
+from trypact.fence import (
+    AsyncCollector,
+    AsyncSqlAlchemyFence,
+    Collected,
+    Collector,
+    PsycopgFence,
+    RedisFence,
+    SqlAlchemyFence,
+)
 from trypact.fence.contract import Finished, Handler
-from trypact.kinds import Operation
+from trypact.kinds import Decision, Operation
+from trypact.outcome import Standing
 
 Stock = tuple[int, int, int]
 TABLE = (
@@ -65,11 +74,35 @@ class Place(Protocol):
         """Complete what is pending of branch ("x", "b") in one transaction with a change."""
         ...
 
+    def keys(self) -> set[tuple[str, str]]:
+        """What the fence has rows of."""
+        ...
+
+    def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
+        """Let the collector go once through the rows."""
+        ...
+
     def arrivals(self, count: int) -> threading.Event:
         """An event that is set when that many more calls have begun."""
         ...
 
     def close(self) -> None: ...
+
+
+class Told(NamedTuple):
+    """A coordinator that has never heard of anything else."""
+
+    standings: Mapping[str, Standing]
+
+    def decision(self, xid: str) -> Standing:
+        return self.standings.get(xid, Standing(Decision.UNKNOWN, final=False, closed=False))
+
+
+class AsyncTold(NamedTuple):
+    told: Told
+
+    async def decision(self, xid: str) -> Standing:
+        return self.told.decision(xid)
 
 
 def update(**by: int) -> str:
@@ -116,6 +149,15 @@ class OnSql:
             found: str | None = connection.execute(text(STATUS)).scalar_one_or_none()
         return found
 
+    def keys(self) -> set[tuple[str, str]]:
+        with self.looks.connect() as connection:
+            found = connection.execute(text("SELECT xid, branch_id FROM trypact_fence"))
+            return {(xid, branch_id) for xid, branch_id in found}
+
+    def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
+        collector = Collector(Told(told), self.fence, older_than=older_than, now=self.clock)
+        return collector.collect()
+
     def close(self) -> None:
         self.looks.dispose()
 
@@ -156,6 +198,11 @@ class OnAsyncSqlAlchemy(OnSql):
 
     def create_tables(self) -> None:
         asyncio.run(self.asynchronous.create_tables())
+
+    def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
+        client: Any = AsyncTold(Told(told))
+        collector = AsyncCollector(client, self.asynchronous, older_than=older_than, now=self.clock)
+        return asyncio.run(collector.collect())
 
     def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
         async def complete() -> Operation:
@@ -246,6 +293,16 @@ class OnRedis:
             completed = self.fence.complete(pipeline, "x", "b", **answer)
             change(pipeline)
             return completed
+
+    def keys(self) -> set[tuple[str, str]]:
+        names = self._client.zrange("trypact:fence", 0, -1)
+        rows = [json.loads(self._client.get(b"trypact:fence:" + name)) for name in names]
+        assert len(self._client.keys("trypact:fence:*")) == len(rows)
+        return {(row["xid"], row["branch_id"]) for row in rows}
+
+    def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
+        collector = Collector(Told(told), self.fence, older_than=older_than, now=self.clock)
+        return collector.collect()
 
     def arrivals(self, count: int) -> threading.Event:
         raise NotImplementedError("nobody waits for anybody")

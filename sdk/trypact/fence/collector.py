@@ -1,0 +1,108 @@
+"""Removes fence rows of which the coordinator says that no call can come for them any more.
+
+Age proves nothing: a transaction may be stuck for a month. So each transaction is asked for, and
+only what it says is over goes; what was tried or is pending stays whatever it says. A row of a
+delivery goes once all deliveries of its transaction are over, which may be later than its outcome.
+
+Age is needed all the same, for calls that the network has kept: a Try that arrives after its row
+has gone would run. So no row goes before it has been left alone for longer than any call can be on
+its way, nor before the `not_after` of its Try has been over for that long.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from trypact.clock import now_us
+from trypact.fence.local import Database, LocalFence
+from trypact.fence.rules import COLLECTABLE, Status
+from trypact.kinds import Decision
+from trypact.outcome import Standing
+
+OLDER_THAN_S = 24 * 60 * 60.0
+OLDER_THAN_MIN_S = 60.0
+PAGE_TRANSACTIONS = 200
+
+_WITHOUT_DELIVERIES = tuple(each for each in COLLECTABLE if each is not Status.DELIVERED)
+
+
+class Collected(NamedTuple):
+    """What one pass has done."""
+
+    # Rows that are gone.
+    removed: int
+    # Transactions whose rows stay, since they are not over.
+    kept: int
+    # Transactions whose rows stay, since the coordinator has never heard of them or has forgotten
+    # them: look why before you delete them by hand.
+    unknown: int
+
+
+class Decides(Protocol):
+    """What is asked of a client."""
+
+    def decision(self, xid: str) -> Standing:
+        """Return what is decided about an xid."""
+        ...
+
+
+class Collector:
+    """Removes what a fence need not keep any more.
+
+        collector = Collector(client, fence)
+        collector.collect()     # now and then: every hour, for example
+
+    Several instances may do so at once.
+
+    Args:
+        client: a `SyncClient` of the coordinator that drives the fence's transactions.
+        fence: a SqlAlchemyFence, PsycopgFence or RedisFence.
+        older_than: seconds for which a row has been left alone. Less than the coordinator's
+            retention, or there is nobody left to ask; more than any call may be on its way.
+        now: microseconds since 1970-01-01T00:00Z, as the fence's.
+
+    Raises ValueError for an `older_than` below 60 s.
+    """
+
+    def __init__(
+        self,
+        client: Decides,
+        fence: LocalFence,
+        *,
+        older_than: float = OLDER_THAN_S,
+        now: Callable[[], int] = now_us,
+    ) -> None:
+        if older_than < OLDER_THAN_MIN_S:
+            raise ValueError(
+                f"older_than: {older_than} s; a call may be on its way for longer, "
+                f"so at least {OLDER_THAN_MIN_S:.0f} s"
+            )
+        self._client = client
+        self._database: Database = fence.database
+        self._older_than_us = int(older_than * 1e6)
+        self._now = now
+
+    def collect(self) -> Collected:
+        """Go once through all rows that are old enough; return what came of it.
+
+        Raises FenceUnavailable or CoordinatorUnavailable; what was removed before stays removed.
+        """
+        before_us = self._now() - self._older_than_us
+        removed = kept = unknown = 0
+        after = ""
+        while xids := self._database.old(after, before_us, PAGE_TRANSACTIONS):
+            final, closed = [], []
+            for xid in xids:
+                standing = self._client.decision(xid)
+                if standing.closed:
+                    closed.append(xid)
+                elif standing.final:
+                    final.append(xid)
+                elif standing.decision is Decision.UNKNOWN:
+                    unknown += 1
+                else:
+                    kept += 1
+            for over, statuses in ((closed, COLLECTABLE), (final, _WITHOUT_DELIVERIES)):
+                if over:
+                    removed += self._database.forget(over, before_us, statuses)
+            after = xids[-1]
+        return Collected(removed, kept, unknown)

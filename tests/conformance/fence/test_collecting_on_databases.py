@@ -1,0 +1,128 @@
+"""What goes of a fence's rows, and what stays, the same on every database."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from trypact.call import PENDING, Ok
+from trypact.errors import Refuse
+from trypact.fence import Collected, Collector, SqlAlchemyFence
+from trypact.fence import collector as collector_module
+from trypact.kinds import Decision, Kind
+from trypact.outcome import Standing
+
+from tests.conformance.fence.conftest import PLACES, Shop
+from tests.conformance.fence.places import Told
+
+every_place = pytest.mark.parametrize(
+    "shop", [pytest.param((name, "alone"), id=name) for name in PLACES], indirect=True
+)
+
+OPEN = Standing(Decision.CONFIRM, final=False, closed=False)
+FINAL = Standing(Decision.CONFIRM, final=True, closed=False)
+CLOSED = Standing(Decision.CONFIRM, final=True, closed=True)
+MESSAGE: dict[str, Any] = {"kind": Kind.MESSAGE, "branch_id": "m"}
+HOUR_US = 3_600_000_000
+
+
+def pending(handle: Any) -> Any:
+    return PENDING
+
+
+def refuse(handle: Any) -> bytes:
+    raise Refuse("no")
+
+
+def collect(shop: Shop, **standings: Standing) -> Collected:
+    return shop.place.collect(standings, 3600)
+
+
+@every_place
+def test_what_is_over_goes_once_it_is_old(shop: Shop) -> None:
+    shop.run("try", xid="confirmed")
+    shop.run("confirm", xid="confirmed")
+    shop.run("try", xid="cancelled")
+    shop.run("cancel", xid="cancelled")
+    shop.run("cancel", xid="empty")
+    shop.run("try", refuse, xid="refused")
+    standings = dict.fromkeys(("confirmed", "cancelled", "empty", "refused"), CLOSED)
+
+    assert shop.place.collect(standings, 3600) == Collected(0, 0, 0)
+    shop.clock_us += HOUR_US - 1
+    assert shop.place.collect(standings, 3600) == Collected(0, 0, 0)
+    shop.clock_us += 1
+    assert shop.place.collect(standings, 3600) == Collected(4, 0, 0)
+    assert shop.place.keys() == set()
+
+
+@every_place
+def test_what_is_not_over_stays_however_old_it_is(shop: Shop) -> None:
+    for xid in ("open", "unknown", "over"):
+        shop.run("try", xid=xid)
+        shop.run("confirm", xid=xid)
+    shop.clock_us += 1000 * HOUR_US
+
+    assert collect(shop, open=OPEN, over=CLOSED) == Collected(removed=1, kept=1, unknown=1)
+    assert shop.place.keys() == {("open", "b"), ("unknown", "b")}
+    # They still do what they are there for.
+    assert shop.run("try", xid="open") == Ok(b"result of run 1")
+
+
+@every_place
+@pytest.mark.parametrize("handler", [None, pending], ids=["tried", "pending"])
+def test_what_is_tried_or_pending_stays_whatever_is_said(
+    shop: Shop, handler: Callable[[Any], Any] | None
+) -> None:
+    shop.run("try", handler)
+    shop.clock_us += 1000 * HOUR_US
+
+    assert collect(shop, x=CLOSED) == Collected(0, 0, 0)
+    assert shop.place.keys() == {("x", "b")}
+
+
+@every_place
+def test_a_delivery_is_remembered_until_all_deliveries_are_over(shop: Shop) -> None:
+    shop.run("try")
+    shop.run("confirm")
+    shop.run("deliver", **MESSAGE)
+    shop.clock_us += HOUR_US
+
+    assert collect(shop, x=FINAL) == Collected(1, 0, 0)
+    assert shop.place.keys() == {("x", "m")}
+    assert collect(shop, x=CLOSED) == Collected(1, 0, 0)
+    assert shop.place.keys() == set()
+
+
+@every_place
+def test_a_row_stays_while_its_try_could_still_arrive(shop: Shop) -> None:
+    not_after_us = shop.clock_us + 2 * HOUR_US
+    shop.run("try", not_after_us=not_after_us)
+    shop.run("cancel")
+    shop.clock_us = not_after_us + HOUR_US - 1
+
+    assert collect(shop, x=CLOSED) == Collected(0, 0, 0)
+    shop.clock_us += 1
+    assert collect(shop, x=CLOSED) == Collected(1, 0, 0)
+
+
+@every_place
+def test_many_transactions_are_gone_through_page_by_page(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "PAGE_TRANSACTIONS", 2)
+    xids = ["a", "a!", "aa", "b", "~", "A", "7"]
+    for xid in xids:
+        for branch_id in ("1", "2"):
+            shop.run("cancel", xid=xid, branch_id=branch_id)
+    shop.clock_us += HOUR_US
+    standings = dict.fromkeys(xids[1:], CLOSED) | {"a": OPEN}
+
+    assert shop.place.collect(standings, 3600) == Collected(removed=12, kept=1, unknown=0)
+    assert shop.place.keys() == {("a", "1"), ("a", "2")}
+
+
+@pytest.mark.parametrize("shop", [("sqlite", "alone")], indirect=True)
+def test_a_bound_within_which_calls_may_still_arrive_is_refused(shop: Shop) -> None:
+    assert isinstance(shop.fence, SqlAlchemyFence)
+    with pytest.raises(ValueError, match=r"older_than: 59\.9 s.* at least 60 s"):
+        Collector(Told({}), shop.fence, older_than=59.9)
