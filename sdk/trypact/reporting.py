@@ -83,9 +83,7 @@ class Reporter:
                 together with the operation's end, or not at all. It returns the result, or raises
                 Refuse; whatever else it raises is raised here, and the operation stays PENDING.
         """
-        finished = self._fence.finish(
-            xid, branch_id, lambda connection: _encoded(effect(connection))
-        )
+        finished = self._fence.finish(xid, branch_id, _plain(effect))
         try:
             reported = self._client.report(
                 xid, branch_id, finished.operation, **_answer_of(finished)
@@ -127,9 +125,8 @@ class AsyncReporter:
     async def _finish(self, xid: str, branch_id: str, effect: Effect) -> Finished:
         finished: Finished
         if not is_async(self._fence.finish):
-            finished = await asyncio.to_thread(
-                self._fence.finish, xid, branch_id, lambda connection: _encoded(effect(connection))
-            )
+            finish = self._fence.finish
+            finished = await asyncio.to_thread(finish, xid, branch_id, _plain(effect))
             return finished
 
         async def awaited(connection: Any) -> bytes:
@@ -147,12 +144,17 @@ def _refusing(reason: str) -> Effect:
     return refuse
 
 
+def _plain(effect: Effect) -> Callable[[Any], bytes]:
+    """Return an effect as a fence runs it that awaits nothing. Raises TypeError."""
+    if is_async(effect):
+        raise TypeError("the effect is async, and its fence is not; allowed: a plain function")
+    return lambda connection: _encoded(effect(connection))
+
+
 def _encoded(result: Any) -> bytes:
     """Return what the fence keeps of an effect's result."""
     if result is PENDING:
         raise ParticipantError("an effect answered PENDING; allowed: its result, or Refuse")
-    if isawaitable(result):
-        raise ParticipantError("an effect is async, and its fence is not; allowed: a function")
     return framed(require_small(encode(result), "an effect"))
 
 

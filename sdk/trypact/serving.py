@@ -342,6 +342,8 @@ def _failure(error: BaseException, call: FencedCall) -> tuple[grpc.StatusCode, s
         case FenceUnavailable():
             logger.warning("%s of %s: %s", where, call.xid, error)
             return grpc.StatusCode.UNAVAILABLE, f"{where}: the participant's database: {error}"
+        case asyncio.CancelledError():
+            return grpc.StatusCode.UNAVAILABLE, f"{where}: the participant stopped meanwhile"
         case ParticipantError():
             logger.error("%s of %s: %s", where, call.xid, error)
             return grpc.StatusCode.INTERNAL, str(error)

@@ -104,7 +104,7 @@ class World:
     """The coordinator, which can be stopped and started again on its port, and the bank."""
 
     def __init__(self, folder: Path) -> None:
-        self._settings: dict[str, Any] = {
+        self.settings: dict[str, Any] = {
             "listen": "127.0.0.1:0",
             "journal": f"sqlite:///{folder / 'journal.db'}",
             **FAST,
@@ -116,13 +116,13 @@ class World:
     @property
     def endpoint(self) -> str:
         """Where the coordinator serves, or served."""
-        return str(self._settings["listen"])
+        return str(self.settings["listen"])
 
     async def start(self) -> None:
         self._running = contextlib.AsyncExitStack()
-        settings = Settings(**self._settings)
+        settings = Settings(**self.settings)
         self.coordinator = await self._running.enter_async_context(running(settings))
-        self._settings["listen"] = self.coordinator.address
+        self.settings["listen"] = self.coordinator.address
 
     async def stop(self) -> None:
         if self._running is not None:
