@@ -5,7 +5,7 @@ Initiators use `Client` (or `SyncClient`) with branches described by `tcc`, `sag
 imports neither SQLAlchemy nor the coordinator.
 """
 
-from trypact import context, errors, fence
+from trypact import context, errors, fence, interceptors
 from trypact._handlers import many
 from trypact.action import Action
 from trypact.branches import Branch, message, notice, saga, tcc
@@ -24,6 +24,7 @@ from trypact.errors import (
     TransactionCancelled,
     TrypactError,
 )
+from trypact.joining import joins
 from trypact.kinds import BranchState, Decision, Kind, On, Operation, State
 from trypact.outcome import BranchOutcome, Outcome, Reported, Standing
 from trypact.participant import Participant
@@ -68,6 +69,8 @@ __all__ = [
     "context",
     "errors",
     "fence",
+    "interceptors",
+    "joins",
     "many",
     "message",
     "notice",
