@@ -2,6 +2,7 @@
 coordinator, participants that are down, clocks that jump, and operators.
 """
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from trypact.testing.mortal import Died
 from trypact_coordinator.core.errors import CoordinatorError
 from trypact_coordinator.core.events import DecideAct, PauseAct, ResumeAct, RetryAct, SkipAct
 from trypact_coordinator.core.transaction import SETTLED, Decision
+from trypact_coordinator.runtime.coordinator import OperatorAct
 
 from tests.sim.workload import SITES
 
@@ -35,6 +37,7 @@ class Chaos:
         if self.run.poisoned:
             self.run.networks[self.run.poisoned].poisoned = True
         self.run.rng.shuffle(acts)
+        self._overruling = asyncio.ensure_future(self._overrule())
         for act in acts:
             await faults.pause(BUSY_US // (len(acts) + 1))
             await act()
@@ -99,6 +102,18 @@ class Chaos:
                         xid, act = tx.xid, SkipAct(**who, branch_id=branch.spec.id)
         if isinstance(act, DecideAct) and decision is Decision.CANCEL:
             self.run.may_cancel(xid)
+        await self._act(xid, act)
+
+    async def _overrule(self) -> None:
+        """An operator wants to cancel what only its pivot may decide."""
+        act = DecideAct(actor="ops", reason="chaos", decision=Decision.CANCEL)
+        while self.run.faults.on:
+            await self.run.faults.pause(5_000)
+            for tx in self.run.rows():
+                if tx.pivot_sent:
+                    await self._act(tx.xid, act)
+
+    async def _act(self, xid: str, act: OperatorAct) -> None:
         self.run.note(f"operator: {type(act).__name__} {xid}")
         try:
             process = self.run.process()

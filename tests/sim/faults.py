@@ -8,7 +8,7 @@ from trypact.testing.mortal import MortalJournal
 from trypact_coordinator.core.errors import JournalUnavailable
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
-from trypact_coordinator.core.transaction import Operation, Transaction
+from trypact_coordinator.core.transaction import Decision, Operation, Transaction
 from trypact_coordinator.journal.row import check_batch
 from trypact_coordinator.ports import Appended, Due, Verdict, Write
 
@@ -102,14 +102,18 @@ class Network:
         faults = self.faults
         if not self.site.up:
             return Unknown("connection refused")
-        if self.poisoned and call.operation is not Operation.TRY:
+        if self.poisoned and call.decision is not Decision.UNDECIDED:
             return Unknown("poison")
         if faults.happens(faults.garbage):
             return Unknown("garbage")
         if faults.happens(faults.asked_to_retry):
             return Retry(faults.rng.choice((0, 5, 300)))
-        after_decision = call.operation in (Operation.CONFIRM, Operation.CANCEL)
-        if after_decision and faults.happens(faults.confirm_refused):
+        after_decision = call.decision is not Decision.UNDECIDED
+        if (
+            after_decision
+            and call.operation is not Operation.DELIVER
+            and faults.happens(faults.confirm_refused)
+        ):
             return Refused("not today")
         answer = self.site.handle(call, call.branch)
         if type(answer) is Pending:

@@ -9,13 +9,17 @@ from collections.abc import Callable
 
 from trypact_coordinator.core.order import compensated_first
 from trypact_coordinator.core.transaction import (
+    DECIDING,
     PARKED,
     SETTLED,
+    UNDOABLE,
+    Branch,
     BranchState,
     Decision,
     Kind,
     On,
     Operation,
+    Role,
     State,
     Transaction,
 )
@@ -37,10 +41,14 @@ class Oracle:
     Args:
         store: the durable rows.
         note: writes a line into the run's timeline.
+        notice_attempts: deliveries of a notice that has no budget of its own.
     """
 
-    def __init__(self, store: MemoryStore, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: MemoryStore, note: Callable[[str], None], notice_attempts: int
+    ) -> None:
         self.store = store
+        self.notice_attempts = notice_attempts
         self.note = note
         self.effects: Counter[tuple[Key, Operation]] = Counter()
         self.told_decision: dict[str, Decision] = {}
@@ -83,6 +91,7 @@ class Oracle:
             for named in branch.spec.after:
                 tried = self.effects[(xid, named), Operation.TRY]
                 self.check(bool(tried), "order", f"Try of {key} before that of {named}")
+            self._check_place(tx, branch)
         elif operation is Operation.DELIVER:
             wanted = _ON.get(branch.spec.on, tx.decision)
             fits = tx.decided and tx.decision is wanted
@@ -93,6 +102,18 @@ class Oracle:
             self.check(fits, "I3", f"{operation.name} of {key} under {tx.decision.name}")
             if operation is Operation.CANCEL:
                 self._check_compensation(tx, key)
+
+    def _check_place(self, tx: Transaction, branch: Branch) -> None:
+        """A pivot comes after all that can be refused, and all that cannot after the decision."""
+        key = (tx.xid, branch.spec.id)
+        if branch.role is Role.FORWARD:
+            decided = tx.decision is Decision.CONFIRM
+            self.check(decided, "order", f"{key} went forward before the decision was durable")
+        elif branch.role is Role.PIVOT:
+            self.check(tx.pivot_sent, "pivot", f"{key} ran, and the journal does not know")
+            for other in tx.branches:
+                ready = other.role not in UNDOABLE or other.state is BranchState.TRIED
+                self.check(ready, "pivot", f"{key} ran while {other.spec.id} could be refused")
 
     def _check_compensation(self, tx: Transaction, key: Key) -> None:
         for later in compensated_first(tx.branches).get(key[1], ()):
@@ -109,6 +130,7 @@ class Oracle:
         tx = write.record.transaction
         self.note(
             f"journal: {tx.xid} v{tx.version} e{tx.epoch} {tx.state.name} due={tx.due_at} "
+            + ("pivot sent " if tx.pivot_sent else "")
             + " ".join(f"{b.spec.id}={b.state.name}" for b in tx.branches)
         )
         self.check(tx.epoch == self.store.epoch, "I7", f"{tx.xid} written under epoch {tx.epoch}")
@@ -128,22 +150,44 @@ class Oracle:
                 new = tx.branch(old.spec.id)
                 kept = new is not None and (old.state not in SETTLED or new.state is old.state)
                 self.check(kept, "I3", f"{tx.xid}/{old.spec.id} left {old.state.name}")
+        self._check_budgets(tx)
+        owed = any(b.state not in SETTLED for b in tx.branches if not b.spec.is_delivery)
+        self.check(owed or tx.settled or not tx.decided, "L4", f"{tx.xid} waits for deliveries")
         told = self.told_decision.get(tx.xid)
         self.check(told in (None, tx.decision), "I3", f"{tx.xid} was told to be {told}")
         if tx.decided and (before is None or not before.decided):
             self._check_decision(tx, before)
 
+    def _check_budgets(self, tx: Transaction) -> None:
+        """What waits to be asked again has a call left."""
+        for branch in tx.branches:
+            spec, trying = branch.spec, branch.state is BranchState.TRYING and not tx.decided
+            if branch.in_flight or tx.paused or branch.reason in ("", "pending"):
+                continue
+            most = spec.attempts_max if trying else 0
+            if branch.state is BranchState.DELIVERING and spec.kind is Kind.NOTICE:
+                most = spec.attempts_max or (0 if spec.retry_for_ms else self.notice_attempts)
+            left = not most or branch.attempt < most
+            self.check(left, "budget", f"{tx.xid}/{spec.id} waits for call {branch.attempt + 1}")
+            late = 0 < branch.give_up_at <= branch.due_at and (trying or most)
+            self.check(not late, "budget", f"{tx.xid}/{spec.id} waits longer than it may")
+
     def _check_decision(self, tx: Transaction, before: Transaction | None) -> None:
         if tx.decision is Decision.CONFIRM:
             for branch in tx.branches:
-                if not branch.spec.is_delivery:
+                if branch.role in DECIDING:
                     tried = self.effects[(tx.xid, branch.spec.id), Operation.TRY]
                     self.check(bool(tried), "I2", f"{tx.xid} confirmed without {branch.spec.id}")
             return
         refused = any(b.state is BranchState.REFUSED for b in tx.branches)
         asked = "cancel" in self.decided_by.get(tx.xid, ())
         late = tx.decided_at >= tx.deadline_at
-        self.check(refused or asked or late, "decision", f"{tx.xid} cancelled by nobody")
+        spent = "was given up" in tx.reason and any(
+            b.spec.attempts_max or b.spec.retry_for_ms for b in tx.branches
+        )
+        self.note(f"journal: {tx.xid} is cancelled: {tx.reason}")
+        by_nobody = not (refused or asked or late or spent)
+        self.check(not by_nobody, "decision", f"{tx.xid} cancelled by nobody")
 
     # ------------------------------------------------------------ callers
 

@@ -7,9 +7,10 @@ the protocol: first result kept, Cancel on empty leaves a row, a late Try is ref
 from enum import Enum
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from trypact_coordinator.core.events import Answer, Ok, Pending, Refused
 from trypact_coordinator.core.outcome import Call
-from trypact_coordinator.core.transaction import BranchSpec, Kind, Operation
+from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
 
 from tests.sim.oracle import Oracle
 
@@ -64,11 +65,14 @@ class Site:
         self.fence: dict[Key, Row] = {}
         self.deliveries: dict[Key, Row] = {}
         self.results = 0
+        self.said_no: set[Key] = set()
         self.up = True
 
     def handle(self, call: Call, branch: BranchSpec) -> Answer:
         """Carry out one call as one local transaction."""
         key = (call.xid, call.branch_id)
+        if call.operation is Operation.TRY and call.decision is Decision.CONFIRM:
+            return self.on_forward(key, branch)
         answer = getattr(self, f"on_{call.operation.name.lower()}")(key, branch)
         self.oracle.check(self.account.conserved, "I1", f"{self.name} lost or made something")
         return answer
@@ -86,6 +90,14 @@ class Site:
         if row.held is Held.PENDING:
             return Pending()
         return self.repeated_try(key, row)
+
+    def on_forward(self, key: Key, branch: BranchSpec) -> Answer:
+        """A step after the pivot; what says no here says it once, and keeps nothing of it."""
+        row = self.fence.get(key)
+        if row is None and branch.payload.endswith(b":refused") and key not in self.said_no:
+            self.said_no.add(key)
+            return Refused("no paper")
+        return self.on_try(key, replace(branch, payload=branch.payload.replace(b"refused", b"ok")))
 
     def first_try(self, key: Key, branch: BranchSpec) -> Answer:
         amount_text, _, will = branch.payload.decode().partition(":")

@@ -11,16 +11,22 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from trypact_coordinator.core import draft, step
+from trypact_coordinator.core import answers, draft, step
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.events import Answer, Ok, Resumed
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger
+from trypact_coordinator.core.policy import deadline
 from trypact_coordinator.core.transaction import (
     IN_FLIGHT,
+    NEVER,
     PARKED,
+    SETTLED,
+    Branch,
     BranchSpec,
     BranchState,
     Decision,
+    Operation,
+    Role,
     State,
     Transaction,
 )
@@ -100,7 +106,7 @@ def test_fences_are_collected_too_early(monkeypatch: pytest.MonkeyPatch):
 
 def test_duplicates_are_not_deduplicated(monkeypatch: pytest.MonkeyPatch):
     def again(self: Site, key: Key, row: Row) -> Answer:
-        self.oracle.effect(self.name, key, step.Operation.TRY)
+        self.oracle.effect(self.name, key, Operation.TRY)
         return Ok(row.result)
 
     monkeypatch.setattr(Site, "repeated_try", again)
@@ -264,7 +270,7 @@ def test_a_delivery_is_dropped_when_its_call_is_lost(monkeypatch: pytest.MonkeyP
 
 def test_a_participant_delivers_twice(monkeypatch: pytest.MonkeyPatch):
     def deliver(self: Site, key: Key, branch: BranchSpec) -> Answer:
-        self.oracle.effect(self.name, key, step.Operation.DELIVER)
+        self.oracle.effect(self.name, key, Operation.DELIVER)
         return Ok()
 
     monkeypatch.setattr(Site, "on_deliver", deliver)
@@ -276,7 +282,7 @@ def test_a_participant_makes_money(monkeypatch: pytest.MonkeyPatch):
 
     def leaks(self: Network, call: Any) -> Answer:
         answer = arrive(self, call)
-        if call.operation is step.Operation.CANCEL and self.site.up:
+        if call.operation is Operation.CANCEL and self.site.up:
             self.site.account.available += 1
         return answer
 
@@ -308,7 +314,7 @@ def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
 
     def leaks(self: Dispatcher, lane: Any, call: Any, take: Any, now: int) -> None:
         send(self, lane, call, take, now)
-        if call.operation is step.Operation.CANCEL:
+        if call.operation is Operation.CANCEL:
             lane.in_flight += 1
 
     monkeypatch.setattr(Dispatcher, "_send", leaks)
@@ -322,3 +328,92 @@ def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(Dispatcher, "dispatch", dispatch)
     caught("I8: .* calls in flight")
+
+
+# ---------------------------------------------------------------- pivots and budgets
+
+
+def test_the_pivot_is_sent_without_a_record(monkeypatch: pytest.MonkeyPatch):
+    def forgets(self: Draft, pivot: Branch) -> None:
+        self.change(deadline_at=NEVER)
+
+    monkeypatch.setattr(Draft, "_pass_the_pivot", forgets)
+    caught("pivot: .* the journal does not know")
+
+
+def test_the_deadline_overrules_the_pivot(monkeypatch: pytest.MonkeyPatch):
+    decide_if_due = Draft._decide_if_due
+
+    def overrules(self: Draft) -> None:
+        decide_if_due(self)
+        due = deadline(self.tx.created_at, self.tx.spec.timeout_ms)
+        if not self.tx.decided and self.now >= due:
+            self.decide(Decision.CANCEL, "the deadline passed")
+
+    monkeypatch.setattr(Draft, "_decide_if_due", overrules)
+    caught("decision: .* cancelled by nobody")
+
+
+def test_an_operator_overrules_the_pivot(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step, "_require_cancellable", lambda tx: None)
+    caught("decision: .* cancelled by nobody")
+
+
+def test_the_pivot_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch):
+    in_order = draft._in_order
+
+    def impatient(branch: Branch, *rest: Any) -> bool:
+        return branch.spec.pivot or in_order(branch, *rest)
+
+    monkeypatch.setattr(draft, "_in_order", impatient)
+    caught("order: Try of .*pivot.* before|pivot: .* could be refused")
+
+
+def test_a_new_term_takes_a_step_after_the_pivot_for_done(monkeypatch: pytest.MonkeyPatch):
+    def takes(one: Draft, before: list) -> None:
+        for n, branch in enumerate(one.branches):
+            if branch.role is Role.FORWARD and branch.state is BranchState.TRYING:
+                one.move(n, BranchTrigger.DONE)
+
+    resumed_but(monkeypatch, takes)
+    caught("I2: .* nothing stands")
+
+
+def test_a_refusal_after_the_pivot_ends_its_step(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "DECIDING", frozenset(Role))
+    caught("I2: .* nothing stands")
+
+
+def test_a_budget_never_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "_is_spent", lambda one, branch: False)
+    caught("budget: .* waits")
+
+
+def test_who_has_no_budget_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answers, "_is_spent", lambda one, branch: True)
+    caught("decision: .* cancelled by nobody")
+
+
+def test_what_was_given_up_is_not_undone(monkeypatch: pytest.MonkeyPatch):
+    give_up = answers._give_up
+
+    def forgets(one: Draft, index: int, branch: Branch, operation: Operation) -> None:
+        give_up(one, index, branch, operation)
+        if one.branches[index].state is BranchState.TRYING:
+            one.move(index, BranchTrigger.RELEASE)
+
+    released = (BranchState.TRYING, BranchTrigger.RELEASE)
+    monkeypatch.setitem(BRANCH, released, BranchState.CANCELLED)
+    monkeypatch.setattr(answers, "_give_up", forgets)
+    caught("I2|L2")
+
+
+def test_a_notice_holds_the_outcome_back(monkeypatch: pytest.MonkeyPatch):
+    finish = Draft._finish_if_settled
+
+    def waits(self: Draft) -> None:
+        if all(branch.state in SETTLED for branch in self.branches):
+            finish(self)
+
+    monkeypatch.setattr(Draft, "_finish_if_settled", waits)
+    caught("L4: .* waits for deliveries")

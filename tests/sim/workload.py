@@ -37,6 +37,8 @@ def _draw_job(rng: random.Random, xid: str, busy_us: int) -> Job:
     for n in range(rng.randint(1, 4)):
         kind = rng.choice((Kind.TCC, Kind.TCC, Kind.SAGA, Kind.SAGA, Kind.MESSAGE, Kind.NOTICE))
         branches.append(_draw_branch(rng, f"b{n}", kind, branches))
+    if not interactive and rng.random() < 0.35:
+        branches = _with_pivot(rng, branches)
     tried = tuple(b for b in branches if not b.is_delivery) if interactive else tuple(branches)
     late = tuple(b for b in branches if b.is_delivery) if interactive else ()
     timeout_ms = rng.choice((50, 300, 2_000, 10_000))
@@ -74,4 +76,28 @@ def _draw_branch(
         after=tuple(rng.sample(names, k=min(len(names), rng.choice((0, 1, 1, 2))))),
         on=rng.choice(tuple(On)) if delivery else On.CONFIRM,
         delay_ms=rng.choice((0, 0, 30, 700)) if delivery else 0,
+        attempts_max=rng.choice((0, 0, 0, 2)) if kind is not Kind.MESSAGE else 0,
+        retry_for_ms=rng.choice((0, 0, 0, 150)) if kind is not Kind.MESSAGE else 0,
     )
+
+
+def _with_pivot(rng: random.Random, branches: list[BranchSpec]) -> list[BranchSpec]:
+    """Put a pivot after all that is tried, and some steps after it; deliveries stay."""
+    tried = tuple(b.id for b in branches if not b.is_delivery)
+    will = rng.choice(("ok",) * 4 + ("refused", "pending"))
+    pivot = BranchSpec(
+        "pivot",
+        Kind.SAGA,
+        f"{rng.choice(SITES)}.do",
+        plan(rng.randint(1, 4), will),
+        after=tried,
+        pivot=True,
+    )
+    branches = [*branches, pivot]
+    for n in range(rng.randint(0, 2)):
+        named = ("pivot", "forward0") if n and rng.random() < 0.5 else ("pivot",)
+        # Takes nothing, so that what may not say no for good is never short of it.
+        payload = plan(0, rng.choice(("ok", "ok", "refused", "pending")))
+        action = f"{rng.choice(SITES)}.do"
+        branches.append(BranchSpec(f"forward{n}", Kind.SAGA, action, payload, after=named))
+    return branches
