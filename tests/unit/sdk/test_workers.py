@@ -21,6 +21,7 @@ class Work:
     """A participant whose calls do what their xids say; notes who ran with whom."""
 
     def __init__(self) -> None:
+        self.awaits = False
         self.workers = 3
         self.batches = 1
         self.batch_calls_max = 4
@@ -29,15 +30,26 @@ class Work:
         # Calls named `hold...` are inside, and wait.
         self.inside = threading.Event()
         self.release = threading.Event()
+        # As many coroutines have begun as there are workers.
+        self.full = asyncio.Event()
 
     def may_be_batched(self, arrived: Arrived) -> bool:
-        return not arrived.fenced.xid.startswith("single")
+        return not self.awaits and not arrived.fenced.xid.startswith("single")
 
     def answer(self, arrived: Arrived) -> Answer:
         self._run([arrived])
         if arrived.fenced.xid.startswith("exit"):
             raise SystemExit
         return Ok(b"alone")
+
+    async def answer_async(self, arrived: Arrived) -> Answer:
+        self.ran.append([arrived.fenced.xid])
+        if len(self.ran) == self.workers:
+            self.full.set()
+        if arrived.fenced.xid.startswith("exit"):
+            raise SystemExit
+        await asyncio.to_thread(self.release.wait, 10)
+        return Ok(b"awaited")
 
     def answer_many(self, arrived: Sequence[Arrived]) -> Sequence[Verdict]:
         self._run(arrived)
@@ -195,3 +207,30 @@ async def test_an_answer_that_cannot_be_given_leaves_the_others_theirs(work: Wor
 
     assert await told == Ok(b"in a batch")
     await workers.close()
+
+
+# ---------------------------------------------------------------- handlers that are awaited
+
+
+async def test_as_many_coroutines_run_at_once_as_there_are_workers(work: Work, ask: Ask) -> None:
+    work.awaits = True
+    answers = [ask(f"single {number}") for number in range(5)]
+    await work.full.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert len(work.ran) == 3
+    work.release.set()
+    assert await asyncio.gather(*answers) == [Ok(b"awaited")] * 5
+    assert len(work.ran) == 5
+
+
+async def test_a_coroutine_that_wants_to_exit_is_an_answer_like_any_other(
+    work: Work, ask: Ask
+) -> None:
+    work.awaits = True
+    work.release.set()
+    bad, good = await asyncio.gather(ask("exit single"), ask("single"))
+
+    assert isinstance(bad, SystemExit)
+    assert good == Ok(b"awaited")
