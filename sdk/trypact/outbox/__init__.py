@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trypact.outbox.branches import BranchPublisher
     from trypact.outbox.jetstream import JetStreamDelivery, JetStreamPublisher
     from trypact.outbox.outbox import Count, Entry, Outbox
-    from trypact.outbox.redis_streams import RedisPublisher, RedisSubscription
+    from trypact.outbox.redis_streams import RedisDelivery, RedisPublisher, RedisSubscription
     from trypact.outbox.relay import Pace, Relay
     from trypact.outbox.tables import outbox_table
 
@@ -34,6 +34,7 @@ __all__ = [
     "Pace",
     "Published",
     "Publisher",
+    "RedisDelivery",
     "RedisPublisher",
     "RedisSubscription",
     "Relay",
@@ -51,6 +52,7 @@ _LAZY = {
     "JetStreamPublisher": "jetstream",
     "Outbox": "outbox",
     "Pace": "relay",
+    "RedisDelivery": "redis_streams",
     "RedisPublisher": "redis_streams",
     "RedisSubscription": "redis_streams",
     "Relay": "relay",
