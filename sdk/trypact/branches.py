@@ -36,6 +36,9 @@ class Branch:
     after: tuple[str, ...] = ()
     on: On = On.CONFIRM
     delay_ms: int = 0
+    pivot: bool = False
+    attempts_max: int = 0
+    retry_for_ms: int = 0
 
     @property
     def is_delivery(self) -> bool:
@@ -52,6 +55,8 @@ def tcc(
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
+    attempts: int = 0,
+    retry_for: float = 0.0,
 ) -> Branch:
     """Reserve in Try; use the reservation in Confirm, or release it in Cancel.
 
@@ -61,10 +66,15 @@ def tcc(
             or None; at most 256 KiB as JSON.
         id: unique in its transaction; the verb if not given.
         after: ids of branches whose Try comes first.
+        attempts: calls of its Try after which the transaction is cancelled if none was OK; 0 for
+            as many as fit before the deadline.
+        retry_for: seconds since the first failing call after which the same happens; 0 likewise.
 
     Raises PayloadError, LimitExceeded or InvalidRequest.
     """
-    return branch_of(Kind.TCC, action, payload, id=id, after=after)
+    return branch_of(
+        Kind.TCC, action, payload, id=id, after=after, attempts=attempts, retry_for=retry_for
+    )
 
 
 def saga(
@@ -73,12 +83,35 @@ def saga(
     *,
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
+    attempts: int = 0,
+    retry_for: float = 0.0,
+    pivot: bool = False,
 ) -> Branch:
     """Do the work in Try; compensate it in Cancel, in reverse order of the saga's steps.
 
-    Arguments and errors are those of `tcc`.
+    The other arguments and the errors are those of `tcc`.
+
+    Args:
+        action: "participant.verb", or an Action.
+        payload: as of `tcc`.
+        id: as of `tcc`.
+        after: as of `tcc`.
+        attempts: as of `tcc`.
+        retry_for: as of `tcc`.
+        pivot: it cannot be compensated, so its answer is the decision. It comes after all other
+            tcc and saga branches, but for saga steps after it, which are done whatever it takes.
+            For `execute`: in an interactive transaction the decision is yours.
     """
-    return branch_of(Kind.SAGA, action, payload, id=id, after=after)
+    return branch_of(
+        Kind.SAGA,
+        action,
+        payload,
+        id=id,
+        after=after,
+        attempts=attempts,
+        retry_for=retry_for,
+        pivot=pivot,
+    )
 
 
 def message(
@@ -114,12 +147,35 @@ def notice(
     after: Sequence[str] = (),
     on: On | str = On.CONFIRM,
     delay: float = 0.0,
+    attempts: int = 0,
+    retry_for: float = 0.0,
 ) -> Branch:
     """Deliver after the decision, a bounded number of times; its failure never matters.
 
-    Arguments and errors are those of `message`.
+    The other arguments and the errors are those of `message`.
+
+    Args:
+        action: "participant.verb", or an Action.
+        payload: as of `message`.
+        id: as of `message`.
+        after: as of `message`.
+        on: as of `message`.
+        delay: as of `message`.
+        attempts: deliveries after which it is given up; 0 for as many as the coordinator's policy
+            says, or `retry_for` allows.
+        retry_for: seconds since the first failing delivery after which it is given up; 0 for none.
     """
-    return branch_of(Kind.NOTICE, action, payload, id=id, after=after, on=on, delay=delay)
+    return branch_of(
+        Kind.NOTICE,
+        action,
+        payload,
+        id=id,
+        after=after,
+        on=on,
+        delay=delay,
+        attempts=attempts,
+        retry_for=retry_for,
+    )
 
 
 def branch_of(
@@ -131,13 +187,19 @@ def branch_of(
     after: Sequence[str] = (),
     on: On | str = On.CONFIRM,
     delay: float = 0.0,
+    attempts: int = 0,
+    retry_for: float = 0.0,
+    pivot: bool = False,
 ) -> Branch:
     """Return a branch of that kind; the builders above say what each argument means."""
     name = action.name if isinstance(action, Action) else action
     if isinstance(after, str):
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
-    if not 0 <= delay < math.inf:
-        raise InvalidRequest(f"delay: is {delay} s; allowed: at least 0")
+    for field, seconds in (("delay", delay), ("retry_for", retry_for)):
+        if not 0 <= seconds < math.inf:
+            raise InvalidRequest(f"{field}: is {seconds} s; allowed: at least 0")
+    if attempts < 0:
+        raise InvalidRequest(f"attempts: is {attempts}; allowed: at least 0")
     try:
         data = encode(payload)
     except PayloadError as error:
@@ -155,6 +217,9 @@ def branch_of(
         after=tuple(after),
         on=_word(On, "on", on),
         delay_ms=round(delay * 1000),
+        pivot=pivot,
+        attempts_max=attempts,
+        retry_for_ms=math.ceil(retry_for * 1000),
     )
 
 
@@ -235,6 +300,12 @@ def write(branch: Branch, wire: transaction_pb2.Branch) -> None:
             wire.after.extend(branch.after)
         if branch.delay_ms:
             wire.delay_ms = branch.delay_ms
+        if branch.pivot:
+            wire.pivot = True
+        if branch.attempts_max:
+            wire.attempts_max = branch.attempts_max
+        if branch.retry_for_ms:
+            wire.retry_for_ms = branch.retry_for_ms
         if branch.is_delivery:
             wire.on = branch.on.wire
     except (TypeError, ValueError) as error:

@@ -112,3 +112,19 @@ def test_what_is_no_branch_is_refused_by_its_place(branches: Any, said: str) -> 
 
 def test_branches_may_come_from_a_generator() -> None:
     assert [b.id for b in with_ids(tcc("lab.step") for _ in range(2))] == ["step", "step-2"]
+
+
+def test_a_pivot_and_budgets_travel_and_nothing_else_does() -> None:
+    assert to_wire(saga("a.b", id="p", pivot=True)).pivot
+    budget = to_wire(notice("a.b", id="n", attempts=2, retry_for=1.5))
+    assert (budget.attempts_max, budget.retry_for_ms) == (2, 1500)
+    assert to_wire(tcc("a.b", id="t", retry_for=0.0001)).retry_for_ms == 1
+    plain = to_wire(saga("a.b", id="s"))
+    assert [field.name for field, _ in plain.ListFields()] == ["id", "kind", "action"]
+
+
+def test_a_budget_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="attempts: is -1; allowed: at least 0"):
+        tcc("a.b", attempts=-1)
+    with pytest.raises(InvalidRequest, match="retry_for: is nan s"):
+        saga("a.b", retry_for=float("nan"))
