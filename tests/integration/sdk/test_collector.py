@@ -1,0 +1,54 @@
+"""Fence rows go when a real coordinator says that nothing can come for them any more."""
+
+import asyncio
+
+import trypact
+from sqlalchemy import text
+from trypact import message, tcc
+from trypact.clock import now_us
+from trypact.fence import Collected, Collector
+
+from tests.integration.sdk.conftest import World
+
+DAYS_US = 2 * 24 * 3600 * 1_000_000
+
+
+def rows(world: World) -> set[tuple[str, str]]:
+    with world.bank.engine.connect() as connection:
+        found = connection.execute(text("SELECT xid, status FROM trypact_fence"))
+        return {(xid, status) for xid, status in found}
+
+
+async def collect(world: World) -> Collected:
+    """Collect as if it were the day after tomorrow."""
+
+    def collect() -> Collected:
+        with trypact.SyncClient(world.endpoint) as client:
+            return Collector(client, world.bank.fence, now=lambda: now_us() + DAYS_US).collect()
+
+    return await asyncio.to_thread(collect)
+
+
+async def test_rows_go_with_the_last_thing_that_could_ask_for_them(
+    world: World, client: trypact.Client
+) -> None:
+    freeze = tcc("bank.freeze", {"amount": 30})
+    now, later = message("bank.mail", {}, id="now"), message("bank.mail", {}, id="later", delay=600)
+    await client.execute("order", [freeze, now], xid="closed")
+    await client.execute("order", [freeze, now, later], xid="final")
+    opened = client.transaction("order", xid="open")
+    async with asyncio.timeout(10), opened as tx:
+        await tx.try_("bank.freeze", {"amount": 10})
+        while not (await client.decision("closed")).closed:
+            pass
+        while not (await client.decision("final")).final:
+            pass
+        while len(rows(world)) < 5:
+            pass
+        assert not (await client.decision("final")).closed
+
+        assert await collect(world) == Collected(removed=3, kept=0, unknown=0)
+        assert rows(world) == {("final", "DELIVERED"), ("open", "TRIED")}
+    # What was tried has not been forgotten.
+    assert (await client.get("open")).decision == "confirm"
+    assert world.bank.account == (30, 0)
