@@ -1,0 +1,69 @@
+"""Spans of OpenTelemetry for what a participant does; needs the extra `trypact[otel]`.
+
+    inventory = trypact.Participant("inventory", fence=fence, observer=HandlerSpans())
+
+A span is the child of the span in which its transaction was opened, whose W3C traceparent travels
+with every call, however much later that is, and whichever coordinator asks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from trypact.call import Call
+from trypact.errors import HandlerAnswer, Refuse
+from trypact.kinds import Operation
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class HandlerSpans:
+    """An observer that makes a span of each operation a handler runs for: "inventory.reserve try".
+
+    Its attributes are `trypact.xid`, `trypact.branch_id`, `trypact.action`, `trypact.kind`,
+    `trypact.operation`, `trypact.attempt`, and `trypact.answer` where the handler refused
+    ("refused", with `trypact.reason`) or asked for time ("retry"). Neither is an error; whatever
+    else a handler raises is, and is recorded. A call that the fence answers by itself, because it
+    ran before, has no span.
+
+    Args:
+        provider: whose spans they are; the global one if not given.
+    """
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("trypact", tracer_provider=provider)
+
+    @contextmanager
+    def handling(self, call: Call[Any], /) -> Iterator[None]:
+        """Surround a handler; see `Observer`."""
+        delivered = call.operation is Operation.DELIVER
+        with self._tracer.start_as_current_span(
+            f"{call.action} {call.operation}",
+            context=_PROPAGATOR.extract({"traceparent": call.trace_parent}),
+            kind=SpanKind.CONSUMER if delivered else SpanKind.SERVER,
+            attributes={
+                "trypact.xid": call.xid,
+                "trypact.branch_id": call.branch_id,
+                "trypact.action": call.action,
+                "trypact.kind": str(call.kind),
+                "trypact.operation": str(call.operation),
+                "trypact.attempt": call.attempt,
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except HandlerAnswer as answer:
+                refused = isinstance(answer, Refuse)
+                span.set_attribute("trypact.answer", "refused" if refused else "retry")
+                span.set_attribute("trypact.reason", str(answer))
+                raise
+            except Exception as error:
+                span.record_exception(error)
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                raise
