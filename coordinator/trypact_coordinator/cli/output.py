@@ -172,6 +172,7 @@ _STYLES = {
     "REFUSED": "yellow", "SKIPPED": "magenta", "UNDELIVERED": "yellow", "STUCK": "bold red",
     "FROZEN": "bold red", "PAUSED": "magenta", "LIVE": "green", "LAPSED": "red", "OPEN": "red",
     "SERVING": "green", "NOT_SERVING": "red", "human": "bold red", "resume": "magenta",
+    "✓": "green", "✗": "bold red", "–": "dim",
 }  # fmt: skip
 
 

@@ -6,7 +6,16 @@ of the sdk imports it.
 
 from trypact.testing.atomicity import NotAtomic, assert_atomic
 from trypact.testing.environment import Environment
+from trypact.testing.examination import NotConformant, conformance
 from trypact.testing.faults import Script
 from trypact.testing.island import HandlerHangs
 
-__all__ = ["Environment", "HandlerHangs", "NotAtomic", "Script", "assert_atomic"]
+__all__ = [
+    "Environment",
+    "HandlerHangs",
+    "NotAtomic",
+    "NotConformant",
+    "Script",
+    "assert_atomic",
+    "conformance",
+]

@@ -1,0 +1,79 @@
+"""What an examination found: a line for each case, and the trace of what failed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trypact.kinds import Kind
+
+
+class Mark(StrEnum):
+    """How a case ended."""
+
+    HELD = "✓"
+    FAILED = "✗"
+    NOT_TRIED = "–"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One case, and how it ended."""
+
+    name: str
+    kind: Kind
+    sentence: str
+    mark: Mark
+    # Why it failed, or was not tried.
+    why: str = ""
+    # The calls and answers in their order, where it failed.
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings about one action. Its text is a table."""
+
+    action: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the cases that failed."""
+        return tuple(each.name for each in self.findings if each.mark is Mark.FAILED)
+
+    def __str__(self) -> str:
+        width = max((len(each.name) for each in self.findings), default=0)
+        lines = [self.headline]
+        for each in self.findings:
+            about = f": {each.why}" if each.mark is Mark.NOT_TRIED else ""
+            lines.append(f"{each.mark} {each.name:<{width}}  {each.sentence}{about}")
+            if each.mark is Mark.FAILED:
+                lines += [f"      {line}" for line in (*each.trace, f"=> {each.why}")]
+        return "\n".join(lines)
+
+    @property
+    def headline(self) -> str:
+        """Count the findings in one line."""
+        marks = [each.mark for each in self.findings]
+        counts = [
+            f"{marks.count(mark)} {word}"
+            for mark, word in (
+                (Mark.HELD, "held"),
+                (Mark.FAILED, "failed"),
+                (Mark.NOT_TRIED, "not tried"),
+            )
+            if mark in marks
+        ]
+        return f"{self.action}: {', '.join(counts)}"
+
+
+class NotConformant(AssertionError):
+    """A participant breaks the contract; the message is the report, with the traces."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(f"{report}")
