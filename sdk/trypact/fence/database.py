@@ -1,14 +1,22 @@
 """Local transactions of SQLAlchemy's, synchronous or below a greenlet of its asyncio extension."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, RootTransaction, Table, inspect
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    NestedTransaction,
+    RootTransaction,
+    Table,
+    inspect,
+)
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from trypact.errors import FenceUnavailable, ParticipantError
+from trypact.errors import FenceUnavailable, ParticipantError, Refuse
 from trypact.fence.connections import savepoint_is_gone, trouble_of, trouble_with
 from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
 from trypact.fence.rules import FenceRow, Key, Row, Status
@@ -142,9 +150,20 @@ class SqlAlchemyTransaction:
         if not refusable and not self._sql.ends_silently:
             yield
             return
+        savepoint = self.handle.begin_nested()
         try:
-            with self.handle.begin_nested():
-                yield
+            yield
+        except Refuse:
+            # Whatever else it raises undoes the whole transaction.
+            self._end(savepoint, savepoint.rollback)
+            raise
+        self._end(savepoint, savepoint.commit)
+
+    def _end(self, savepoint: NestedTransaction, end: Callable[[], None]) -> None:
+        if not savepoint.is_active:
+            raise ParticipantError(f"the handler {ENDED}")
+        try:
+            end()
         except DBAPIError as error:
             if savepoint_is_gone(error):
                 raise ParticipantError(f"the handler {ENDED}") from error

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from trypact.call import Ok
 from trypact.errors import FenceUnavailable, ParticipantError
 from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
 from trypact.kinds import Kind
+from trypact.limits import RESULT_BYTES_MAX
 
-from tests.conformance.fence.conftest import Gate, Shop, neighbour
+from tests.conformance.fence.conftest import ALL_ALONE, Gate, Shop, neighbour
 from tests.conformance.fence.places import OnSqlAlchemy
 
 # ---------------------------------------------------------------- PostgreSQL
@@ -134,6 +135,162 @@ def test_an_exhausted_pool_is_an_unknown_outcome(
     assert [type(verdict) for verdict in verdicts] == [FenceUnavailable] * 2
     gate.open()
     assert isinstance(first.result(10), Ok)
+    shop.close()
+
+
+# ---------------------------------------------------------------- MariaDB
+
+
+@pytest.fixture
+def mariadb(mariadb_url: str) -> Engine:
+    return create_engine(make_url(mariadb_url).set(drivername="mysql+pymysql"))
+
+
+def test_a_deadlock_of_mariadbs_is_run_again_and_nobody_sees_it(mariadb: Engine) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb))
+    both_hold_one = threading.Barrier(2)
+    runs: list[str] = []
+
+    def crossed(first: str, second: str) -> Callable[[Connection], bytes]:
+        def handler(connection: Connection) -> bytes:
+            runs.append(first)
+            update = "UPDATE stock SET sellable = sellable - 1 WHERE sku = "
+            connection.execute(text(f"{update}'{first}'"))
+            if len(runs) <= 2:
+                both_hold_one.wait(10)
+            connection.execute(text(f"{update}'{second}'"))
+            return b""
+
+        return handler
+
+    futures = [
+        shop.start("try", crossed("a", "b"), xid="1"),
+        shop.start("try", crossed("b", "a"), xid="2"),
+    ]
+
+    assert [future.result(10) for future in futures] == [Ok(), Ok()]
+    assert len(runs) == 3
+    assert shop.stock == (8, 0, 0)
+    shop.close()
+
+
+@pytest.mark.parametrize("operation", ["try", "confirm"])
+def test_a_deadlock_that_a_handler_hides_is_no_success(
+    mariadb: Engine, company: str, operation: str
+) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb), company)
+    shop.run("try")
+    before = shop.stock
+    holds = threading.Event()
+    done = threading.Event()
+
+    def other() -> None:
+        with mariadb.begin() as connection:
+            # Of two that wait for each other, the one that has changed less is given up.
+            changes = [{"sku": f"c{number}"} for number in range(200)]
+            connection.execute(text("INSERT INTO stock VALUES (:sku, 1, 0, 0)"), changes)
+            connection.execute(text("UPDATE stock SET sold = 1 WHERE sku = 'b'"))
+            holds.set()
+            connection.execute(text("UPDATE stock SET sold = 0 WHERE sku = 'a'"))
+            connection.rollback()
+        done.set()
+
+    def hide(connection: Connection) -> bytes:
+        shop.place.change(connection, sold=7)
+        if not holds.is_set():
+            shop._threads.submit(other)
+            assert holds.wait(10)
+            with contextlib.suppress(DBAPIError):
+                connection.execute(text("UPDATE stock SET sold = 2 WHERE sku = 'b'"))
+            assert done.wait(10)
+        # Another transaction begins here without a word.
+        connection.execute(text("UPDATE stock SET sold = sold + 0 WHERE sku = 'a'"))
+        return b""
+
+    xid = "y" if operation == "try" else "x"
+    if company == ALL_ALONE:
+        with pytest.raises(ParticipantError, match="ended the fence's local transaction"):
+            shop.run(operation, hide, xid=xid)
+        assert shop.stock == before
+    assert isinstance(shop.run(operation, hide, xid=xid), Ok)
+    assert shop.stock[2] == 7
+    shop.close()
+
+
+def test_a_statement_for_which_mariadb_commits_is_found_out(mariadb: Engine) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb))
+    shop.run("try")
+
+    def commit(connection: Connection) -> bytes:
+        connection.execute(text("CREATE TABLE shelves (number INTEGER)"))
+        return b""
+
+    with pytest.raises(ParticipantError, match="ended the fence's local transaction"):
+        shop.run("confirm", commit)
+    shop.close()
+
+
+def test_a_batch_refuses_a_statement_for_which_mariadb_commits(mariadb: Engine) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb))
+
+    def commit(connection: Connection) -> bytes:
+        connection.execute(text("CREATE TABLE shelves (number INTEGER)"))
+        return b""
+
+    said = shop.fence.run_many([neighbour("y", shop.move_try), neighbour("z", commit)])
+
+    assert isinstance(said[0], Ok)
+    assert isinstance(said[1], ParticipantError)
+    assert "must not CREATE" in str(said[1])
+    assert shop.stock == (8, 2, 0)
+    shop.close()
+
+
+def test_who_waits_too_long_for_a_lock_does_not_know(mariadb: Engine, gate: Gate) -> None:
+    impatient = create_engine(
+        mariadb.url, connect_args={"init_command": "SET innodb_lock_wait_timeout = 1"}
+    )
+    shop = Shop(OnSqlAlchemy(impatient))
+    first = shop.start("try", gate.hold(shop.move_try))
+    assert gate.inside.wait(10)
+
+    with pytest.raises(FenceUnavailable, match="Lock wait timeout exceeded"):
+        shop.run("try")
+    gate.open()
+    assert isinstance(first.result(10), Ok)
+    assert shop.run("try") == Ok(b"result of run 1")
+    shop.close()
+
+
+def test_keys_that_differ_in_case_or_accents_are_different_branches(
+    mariadb: Engine, company: str
+) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb), company)
+    for xid in ("x", "X", "é", "e"):
+        assert isinstance(shop.run("try", xid=xid), Ok)
+    assert shop.stock == (2, 8, 0)
+    shop.close()
+
+
+def test_the_largest_result_there_is_fits(mariadb: Engine, company: str) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb), company)
+    largest = bytes(range(256)) * (RESULT_BYTES_MAX // 256)
+
+    assert shop.run("try", lambda connection: largest) == Ok(largest)
+    assert shop.run("try") == Ok(largest)
+    shop.close()
+
+
+@pytest.mark.parametrize("now_us", [1, 0, 2], ids=["same", "earlier", "later"])
+def test_a_batch_knows_its_own_rows_whatever_the_clock_says(mariadb: Engine, now_us: int) -> None:
+    shop = Shop(OnSqlAlchemy(mariadb))
+    shop.clock_us = 1
+    calls = [neighbour(xid, shop.move_try) for xid in ("y", "z")]
+    first = shop.fence.run_many(calls)
+    shop.clock_us = now_us
+
+    assert shop.fence.run_many(calls) == first
+    assert len(shop.ran) == 2
     shop.close()
 
 

@@ -203,14 +203,16 @@ def test_a_refused_confirm_or_cancel_is_no_end(shop: Shop, operation: str) -> No
     assert shop.run(operation) == Ok()
 
 
-def test_a_handler_that_commits_by_itself_is_found_out(shop: Shop) -> None:
+@pytest.mark.parametrize("operation", ["try", "confirm"])
+def test_a_handler_that_commits_by_itself_is_found_out(shop: Shop, operation: str) -> None:
     def commit(handle: Any) -> bytes:
         shop.place.end(handle)
         return b""
 
-    shop.run("try")
+    if operation == "confirm":
+        shop.run("try")
     with pytest.raises(ParticipantError, match="ended the fence's local transaction"):
-        shop.run("confirm", commit)
+        shop.run(operation, commit)
 
 
 # ---------------------------------------------------------------- not_after
