@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start for themselves is installed: PostgreSQL, MariaDB, Redis, NATS,
-# Node with the packages of its participant, and promtool. The tests run throw-away instances on free
-# ports; nothing is left running by this.
+# Makes sure that what the tests start for themselves is installed: PostgreSQL, MariaDB, Redis,
+# NATS, Node with the packages of its participant, and promtool. The tests run throw-away instances
+# on free ports; nothing is left running by this.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -9,17 +9,20 @@ import pytest
 
 from tests.examples.sessions import EXAMPLES, Step
 from tests.servers.process import BIN, SECONDS_MAX, ServerProcess
+from tests.servers.redis import RedisServer
 
 # What the programs show; a test's web application listens elsewhere.
 PORT_SHOWN = "8000"
-STARTED = r"[Rr]unning on http://\S+:(\d+)"
+REDIS_SHOWN = "redis://127.0.0.1:6379"
+STARTED = r"[Rr]unning on http://\S+:(\d+)|is registered with the coordinator"
 
 
 class Terminal:
     """Runs the commands of a session, those that end in `&` in the background."""
 
-    def __init__(self, folder: Path, coordinator: str) -> None:
+    def __init__(self, folder: Path, coordinator: str, redis: str) -> None:
         self._folder = folder
+        self._redis = redis
         self._environment = {"TRYPACT_SERVER": coordinator}
         self._port = PORT_SHOWN
         self._background: list[ServerProcess] = []
@@ -46,10 +49,10 @@ class Terminal:
         free = ["0" if word == PORT_SHOWN else word for word in words]
         process = ServerProcess(self._local(free), self._environment, self._folder)
         self._background.append(process)
-        self._port = process.wait_for(STARTED)[1]
+        self._port = process.wait_for(STARTED)[1] or self._port
 
     def _local(self, words: "Iterator[str] | list[str]") -> list[str]:
-        program, *rest = words
+        program, *rest = (word.replace(REDIS_SHOWN, self._redis) for word in words)
         return [str(BIN / program) if (BIN / program).exists() else program, *rest]
 
     def close(self) -> None:
@@ -69,10 +72,10 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, coordinator: str) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, coordinator: str, redis_server: RedisServer) -> Iterator[Terminal]:
     """A terminal in a copy of the examples."""
     folder = tmp_path / "examples"
     shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("*.db*", "__pycache__"))
-    opened = Terminal(folder, coordinator)
+    opened = Terminal(folder, coordinator, redis_server.url.removesuffix("/0"))
     yield opened
     opened.close()

@@ -1,6 +1,6 @@
 """`trypact outbox`: what an outbox holds, and resending by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -94,7 +94,7 @@ def _inside(database: str, table: str, work: Callable[[Outbox, Connection], Resu
             return work(Outbox(table=outbox_table(MetaData(), table)), connection)
     except SQLAlchemyError as error:
         said = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise click.ClickException(f"the outbox {table} cannot be read or written: {said}") from None
+        raise click.ClickException(f"outbox {table} cannot be read or written: {said}") from None
     finally:
         engine.dispose()
 
@@ -117,7 +117,7 @@ def _ago(microseconds: int) -> str:
     return f"{seconds}s"
 
 
-def _show(lines: list[tuple[str, ...]]) -> None:
+def _show(lines: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

@@ -6,10 +6,13 @@ from typing import Any
 import psycopg
 import pytest
 import trypact
-from sqlalchemy import text
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from trypact.inbox import Inbox, inbox_table
 from trypact.outbox import (
     Failed,
     Message,
@@ -19,6 +22,7 @@ from trypact.outbox import (
     Sent,
     State,
     Unknown,
+    outbox_table,
 )
 
 from tests.conformance.outbox.conftest import PACE, Postbox, Shop
@@ -317,6 +321,16 @@ async def test_the_database_dates_claims_unless_told_otherwise(shop: Shop) -> No
     assert 1_700_000_000_000_000 < now < 4_000_000_000_000_000
     assert abs(now - shop.row("order.paid").created_at) < 60_000_000
     assert await Relay(shop.engine, outbox, shop.postbox).drain() == 1
+
+
+def test_migrations_create_the_same_tables(shop: Shop) -> None:
+    metadata = MetaData()
+    outbox_table(metadata), inbox_table(metadata)
+    with shop.engine.begin() as connection:
+        Inbox("shipping").create_tables(connection)
+        connection.execute(text("DROP TABLE orders"))
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    assert differences == []
 
 
 # ---------------------------------------------------------------- plain psycopg
