@@ -17,7 +17,7 @@ from tests.tidy.repository import PACKAGES, ROOT, files, python, texts
 BIN = Path(sys.executable).parent
 # What each package may import: these extras of pyproject.toml beside the dependencies.
 EXTRAS_OF = {
-    "trypact": ("msgspec", "nats", "otel", "psycopg", "redis", "server", "sqlalchemy"),
+    "trypact": ("msgspec", "nats", "otel", "psycopg", "redis", "server", "sqlalchemy", "testing"),
     "trypact_coordinator": ("server",),
     "trypact_shop": ("sqlalchemy", "server"),
 }

@@ -82,8 +82,8 @@ class Environment(Client):
         self._endpoints: dict[str, Endpoint] = {}
         # The dead too: what they still wait for must not be swept away under them.
         self._processes: list[MortalCoordinator] = []
+        self._store = MemoryStore(self._now_us)
         self._island: Island
-        self._store: MemoryStore
         self._process: MortalCoordinator
         self._quiet = contextlib.ExitStack()
 
@@ -93,7 +93,6 @@ class Environment(Client):
         self._quiet.enter_context(_quiet_coordinator())
         self._island = island = Island(self._seed, self._at_each_event)
         self._began_us = clock.now_us()
-        self._store = MemoryStore(self._now_us)
         self._exchange = Exchange(
             self.endpoint, self._exchange.patience, island.loop.time, lambda: 0.5
         )
