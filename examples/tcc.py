@@ -30,7 +30,7 @@ class Reserve:
     quantity: int
 
 
-@stock.tcc("reserve", request=Reserve)
+@stock.tcc("reserve")
 class Stock:
     def try_(self, call: Call[Reserve], connection: Connection) -> None:
         if not move(connection, "free", "held", call.request.quantity):
