@@ -6,18 +6,20 @@ asked has given no result, is cancelled; only the initiator's block confirms.
 
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from google.protobuf.message import Message
 
 from trypact import _exchange, errors
-from trypact._carried import Carried
+from trypact._carried import Carried, carrying
 from trypact._conversations import concluded, get, until
 from trypact._exchange import Conversation, Exchange, ResponseT, Rpc
 from trypact.action import Action
 from trypact.branches import Branch, branch_of, message, notice, to_wire
 from trypact.kinds import BranchState, Kind, On, Until
 from trypact.limits import shortened
+from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import BranchOutcome, Outcome, branch_outcome_of, outcome_of
 from trypact.payload import decode
 from trypact.v1 import initiator_pb2
@@ -38,6 +40,17 @@ class Tries:
         self._exchange = exchange
         self._carried = carried
         self._outcome: Outcome | None = None
+        self._inside = ExitStack()
+
+    def _enter(self) -> None:
+        """Bind what is known inside of the block."""
+        self._inside.enter_context(carrying(self._carried))
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Undo `_enter`; the block ended with that error, or well."""
+        # Left in another context than it was entered in, what was bound there is gone with it.
+        with suppress(ValueError):
+            self._inside.__exit__(type(error) if error else None, error, None)
 
     @property
     def xid(self) -> str:
@@ -131,9 +144,16 @@ class Tries:
 class OpenTransaction(Tries):
     """An interactive transaction, from the first line of its block to the last."""
 
-    def __init__(self, exchange: Exchange, begin: initiator_pb2.Begin, wait: str) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        begin: initiator_pb2.Begin,
+        wait: str,
+        observer: InitiatorObserver | None = None,
+    ) -> None:
         super().__init__(exchange, Carried(begin.xid))
         self._begin = begin
+        self._observer = observer
         self._wait = wait
         # The coordinator has this transaction, and it is ours.
         self._begun = False
@@ -149,6 +169,10 @@ class OpenTransaction(Tries):
         if self._outcome is not None:
             state = str(self._outcome.state)
         return f"<{type(self).__name__} {self.xid} {self._begin.name!r}: {state}>"
+
+    def _enter(self) -> None:
+        super()._enter()
+        self._inside.enter_context(asking(self._observer, self._begin))
 
     @property
     def outcome(self) -> Outcome:

@@ -28,6 +28,7 @@ from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
 from trypact.kinds import Operation
+from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import Outcome, Reported, Standing
 from trypact.transaction import JoinedTransaction, Transaction
 from trypact.v1 import initiator_pb2
@@ -45,14 +46,22 @@ class Client:
         endpoint: the coordinator's gRPC target.
         patience: seconds each method may take in all, with its retries. Keep it above the
             timeouts of the transactions: the default is, with the coordinator's own of 60 s.
+        observer: surrounds the transactions it opens, for example `trypact.otel.ClientSpans()`.
 
     One client serves any number of tasks of one event loop. Every method raises a TrypactError:
     CoordinatorUnavailable when the patience ends without an answer, or OutcomeUnknown when the
     coordinator may have decided all the same.
     """
 
-    def __init__(self, endpoint: str, *, patience: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        patience: float = PATIENCE_S,
+        observer: InitiatorObserver | None = None,
+    ) -> None:
         self._exchange = Exchange(endpoint, patience)
+        self._observer = observer
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[Rpc[Any], Any] = {}
         self._stream: ExecuteStream | None = None
@@ -111,16 +120,17 @@ class Client:
             labels: for search, not for identity.
             wait: "settled" to be answered when all tcc and saga branches are, "decided" as soon
                 as the decision is durable.
-            trace_parent: the caller's W3C traceparent.
+            trace_parent: the caller's W3C traceparent; the observer's if not given.
 
         Raises TransactionCancelled with the branch that refused and its reason, OutcomeUnknown,
         Overloaded, or a RequestRefused that says what is wrong with the request.
         """
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent)
         fresh = xid is None
-        return await self._drive(
-            conversations.execute(self._exchange, name, branches, begin, wait, fresh)
-        )
+        with asking(self._observer, begin):
+            return await self._drive(
+                conversations.execute(self._exchange, name, branches, begin, wait, fresh)
+            )
 
     def transaction(
         self,
@@ -140,7 +150,12 @@ class Client:
         conversations.until(wait)
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent, new_xid())
         return Transaction(
-            self._exchange, begin, wait, drive=self._drive, end=self._drive_to_the_end
+            self._exchange,
+            begin,
+            wait,
+            self._observer,
+            drive=self._drive,
+            end=self._drive_to_the_end,
         )
 
     def joined(self, metadata: Metadata | None = None) -> JoinedTransaction:

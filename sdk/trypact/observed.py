@@ -1,7 +1,7 @@
 """What is said of a handler while it runs: its context always, and what an observer wants.
 
-An observer is how a service sees its handlers from outside, for example as spans
-(`trypact.otel.HandlerSpans`). Without one, nothing is paid for it.
+An observer is how a service sees its handlers, or the transactions it opens, from outside, for
+example as spans (`trypact.otel`). Without one, nothing is paid for it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from trypact.call import Call
 from trypact.context import Context, bound
+from trypact.v1 import initiator_pb2
 
 
 class Observer(Protocol):
@@ -40,3 +41,25 @@ def observed(calls: Sequence[Call[Any]], observer: Observer | None) -> Iterator[
             for call in calls:
                 stack.enter_context(observer.handling(call))
             yield
+
+
+class InitiatorObserver(Protocol):
+    """Surrounds transactions, from their opening to their end, as their initiators see it."""
+
+    def asking(self, name: str, xid: str, /) -> AbstractContextManager[str]:
+        """Return what surrounds a transaction; it gives the W3C traceparent of its branches.
+
+        What ends the transaction badly passes through; it must not be kept.
+        """
+        ...
+
+
+@contextmanager
+def asking(observer: InitiatorObserver | None, begin: initiator_pb2.Begin) -> Iterator[None]:
+    """Surround a transaction, and let its branches know by what unless its caller said so."""
+    if observer is None:
+        yield
+        return
+    with observer.asking(begin.name, begin.xid) as trace_parent:
+        begin.trace_parent = begin.trace_parent or trace_parent
+        yield

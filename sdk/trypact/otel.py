@@ -1,9 +1,10 @@
-"""Spans of OpenTelemetry for what a participant does; needs the extra `trypact[otel]`.
+"""Spans of OpenTelemetry for transactions and handlers; needs the extra `trypact[otel]`.
 
+    client = trypact.Client("127.0.0.1:7000", observer=ClientSpans())
     inventory = trypact.Participant("inventory", fence=fence, observer=HandlerSpans())
 
-A span is the child of the span in which its transaction was opened, whose W3C traceparent travels
-with every call, however much later that is, and whichever coordinator asks.
+A handler's span is the child of the span in which its transaction was opened, whose W3C
+traceparent travels with every call, however much later that is, and whichever coordinator asks.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trypact.call import Call
-from trypact.errors import HandlerAnswer, Refuse
+from trypact.errors import BranchRefused, HandlerAnswer, Refuse, TransactionCancelled
 from trypact.kinds import Operation
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -62,6 +63,44 @@ class HandlerSpans:
                 refused = isinstance(answer, Refuse)
                 span.set_attribute("trypact.answer", "refused" if refused else "retry")
                 span.set_attribute("trypact.reason", str(answer))
+                raise
+            except Exception as error:
+                span.record_exception(error)
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                raise
+
+
+class ClientSpans:
+    """An observer that makes a span of each transaction a client opens, named as the transaction.
+
+    It lasts until the transaction has ended, or its block is left, and is current meanwhile. The
+    spans of handlers are its children. Its attribute is `trypact.xid`; what ends it badly is
+    recorded as an error, but for a refusal, which is an answer (`trypact.answer` is "cancelled").
+
+    Args:
+        provider: whose spans they are; the global one if not given.
+    """
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("trypact", tracer_provider=provider)
+
+    @contextmanager
+    def asking(self, name: str, xid: str, /) -> Iterator[str]:
+        """Surround a transaction; see `InitiatorObserver`."""
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes={"trypact.xid": xid},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            carrier: dict[str, str] = {}
+            _PROPAGATOR.inject(carrier)
+            try:
+                yield carrier.get("traceparent", "")
+            except (TransactionCancelled, BranchRefused) as no:
+                span.set_attribute("trypact.answer", "cancelled")
+                span.set_attribute("trypact.reason", no.reason)
                 raise
             except Exception as error:
                 span.record_exception(error)

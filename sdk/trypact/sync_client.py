@@ -25,6 +25,7 @@ from trypact.branches import Branch
 from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
 from trypact.kinds import Operation
+from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import Outcome, Reported, Standing
 from trypact.sync_transaction import SyncJoinedTransaction, SyncTransaction
 
@@ -41,8 +42,15 @@ class SyncClient:
     number of threads.
     """
 
-    def __init__(self, endpoint: str, *, patience: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        patience: float = PATIENCE_S,
+        observer: InitiatorObserver | None = None,
+    ) -> None:
         self._exchange = Exchange(endpoint, patience)
+        self._observer = observer
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._calls: dict[Rpc[Any], Any] = {}
@@ -87,9 +95,10 @@ class SyncClient:
         """Run a one-shot transaction; see `Client.execute`."""
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent)
         fresh = xid is None
-        return self._drive(
-            conversations.execute(self._exchange, name, branches, begin, wait, fresh)
-        )
+        with asking(self._observer, begin):
+            return self._drive(
+                conversations.execute(self._exchange, name, branches, begin, wait, fresh)
+            )
 
     def transaction(
         self,
@@ -104,7 +113,7 @@ class SyncClient:
         """Open an interactive transaction, `with client.transaction(...) as tx`."""
         conversations.until(wait)
         begin = conversations.begin_of(name, xid, timeout, labels, trace_parent, new_xid())
-        return SyncTransaction(self._exchange, begin, wait, drive=self._drive)
+        return SyncTransaction(self._exchange, begin, wait, self._observer, drive=self._drive)
 
     def joined(self, metadata: Metadata | None = None) -> SyncJoinedTransaction:
         """Join the transaction that the present call brought; see `Client.joined`."""

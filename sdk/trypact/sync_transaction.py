@@ -1,11 +1,9 @@
 """Blocks of a transaction for code without an event loop; see `transaction`."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from trypact._carried import carrying
 from trypact._exchange import Conversation
 from trypact._interactive import Joining, OpenTransaction, Tries
 from trypact.action import Action
@@ -25,10 +23,9 @@ class _Block(Tries):
     ) -> None:
         super().__init__(*arguments)
         self._drive = drive
-        self._inside = ExitStack()
 
     def __enter__(self) -> Self:
-        self._inside.enter_context(carrying(self._carried))
+        self._enter()
         return self
 
     def __exit__(
@@ -37,12 +34,14 @@ class _Block(Tries):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        ended = error
         try:
             self._drive(self._left(error))
+        except BaseException as failure:
+            ended = failure
+            raise
         finally:
-            # Left in another context than it was entered in, what was said there is gone with it.
-            with suppress(ValueError):
-                self._inside.close()
+            self._leave(ended)
 
     @overload
     def try_(

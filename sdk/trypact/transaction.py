@@ -1,11 +1,9 @@
 """Blocks of a transaction, for code with an event loop: its initiator's, and those that join it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from trypact._carried import carrying
 from trypact._exchange import Conversation
 from trypact._interactive import Joining, OpenTransaction, Tries
 from trypact.action import Action
@@ -27,10 +25,9 @@ class _Block(Tries):
         super().__init__(*arguments)
         self._drive = drive
         self._end = end
-        self._inside = ExitStack()
 
     async def __aenter__(self) -> Self:
-        self._inside.enter_context(carrying(self._carried))
+        self._enter()
         return self
 
     async def __aexit__(
@@ -39,12 +36,14 @@ class _Block(Tries):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        ended = error
         try:
             await self._end(self._left(error))
+        except BaseException as failure:
+            ended = failure
+            raise
         finally:
-            # Left in another context than it was entered in, what was said there is gone with it.
-            with suppress(ValueError):
-                self._inside.close()
+            self._leave(ended)
 
     @overload
     async def try_(
