@@ -130,6 +130,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     actions: tuple[tuple[str, tuple[Kind, ...]], ...]
     renewed_at: int
     draining: bool = False
+    # (topic, verb) of each subscription.
+    topics: tuple[tuple[str, str], ...] = ()
 
 
 class Journal(Protocol):

@@ -3,6 +3,7 @@
 [
     tcc("inventory.reserve", Reserve(sku="sku-1", quantity=2), id="stock"),
     message("member.add_points", {"points": 30}, after=["stock"]),
+    message(topic="order.paid", payload={"order": "17"}),
     notice("notification.send", {"text": "paid"}, on="any", delay=5.0),
 ]
 """
@@ -39,6 +40,8 @@ class Branch:
     pivot: bool = False
     attempts_max: int = 0
     retry_for_ms: int = 0
+    # Of a message that has no action: it goes to everybody who has subscribed.
+    topic: str = ""
 
     @property
     def is_delivery(self) -> bool:
@@ -115,9 +118,10 @@ def saga(
 
 
 def message(
-    action: Action[RequestT, Any] | str,
+    action: Action[RequestT, Any] | str = "",
     payload: RequestT | None = None,
     *,
+    topic: str = "",
     id: str = "",  # noqa: A002
     after: Sequence[str] = (),
     on: On | str = On.CONFIRM,
@@ -126,7 +130,10 @@ def message(
     """Deliver after the decision, again and again until it is acknowledged.
 
     Args:
-        action: "participant.verb", or an Action, which says what the payload must be.
+        action: "participant.verb", or an Action, which says what the payload must be. Not with a
+            topic.
+        topic: "order.paid": deliver to every participant that has subscribed to it by the time
+            the message is admitted, to each until it acknowledges.
         payload: a dataclass, a model of msgspec, pydantic or protobuf, a dict, list, scalar, bytes
             or None; at most 256 KiB as JSON.
         id: unique in its transaction; the verb if not given.
@@ -136,7 +143,10 @@ def message(
 
     Raises PayloadError, LimitExceeded or InvalidRequest.
     """
-    return branch_of(Kind.MESSAGE, action, payload, id=id, after=after, on=on, delay=delay)
+    if bool(topic) == bool(action):
+        raise InvalidRequest("message: needs an action or a topic; allowed: one of them")
+    branch = branch_of(Kind.MESSAGE, action, payload, id=id, after=after, on=on, delay=delay)
+    return replace(branch, topic=topic) if topic else branch
 
 
 def notice(
@@ -207,7 +217,8 @@ def branch_of(
         raise PayloadError(field, f"{error.why} (of {name})") from None
     if len(data) > PAYLOAD_BYTES_MAX:
         raise LimitExceeded(
-            f"payload of {name}: is {len(data)} bytes long; allowed: at most {PAYLOAD_BYTES_MAX}"
+            f"payload of {name or 'a message'}: is {len(data)} bytes long; allowed: at most "
+            f"{PAYLOAD_BYTES_MAX}"
         )
     return Branch(
         kind=_word(Kind, "kind", kind),
@@ -247,7 +258,7 @@ def with_ids(
     named = []
     for branch in listed:
         if not branch.id:
-            verb = branch.action.rpartition(".")[2] or "branch"
+            verb = (branch.action or branch.topic).rpartition(".")[2] or "branch"
             branch = replace(branch, id=free_id(prefix + verb, used))  # noqa: PLW2901
             used.add(branch.id)
         named.append(branch)
@@ -293,7 +304,10 @@ def write(branch: Branch, wire: transaction_pb2.Branch) -> None:
     try:
         wire.id = branch.id
         wire.kind = branch.kind.wire
-        wire.action = branch.action
+        if branch.topic:
+            wire.topic = branch.topic
+        else:
+            wire.action = branch.action
         if branch.payload:
             wire.payload = branch.payload
         if branch.after:

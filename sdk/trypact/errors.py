@@ -17,6 +17,7 @@
     │   ├── UnknownParticipant
     │   ├── UnknownAction
     │   ├── KindNotServed
+    │   ├── UnknownTopic
     │   ├── ParticipantUnavailable
     │   ├── NoTransaction
     │   ├── UnknownTransaction
@@ -28,6 +29,7 @@
     │   ├── AlreadyCancelled
     │   ├── NotDecided
     │   ├── TryUnsettled
+    │   ├── PivotSent
     │   └── BranchSettled
     ├── CoordinatorFault                the coordinator's operator can mend it
     │   ├── SchemaMismatch
@@ -238,6 +240,12 @@ class KindNotServed(RequestRefused):
     code = "KIND_NOT_SERVED"
 
 
+class UnknownTopic(RequestRefused):
+    """No participant has subscribed to the topic, so its message would reach nobody."""
+
+    code = "UNKNOWN_TOPIC"
+
+
 class ParticipantUnavailable(RequestRefused):
     """No instance of the participant is alive."""
 
@@ -300,6 +308,12 @@ class TryUnsettled(RequestRefused):
     """A Try of this transaction has no OK yet, so it cannot be confirmed."""
 
     code = "TRY_UNSETTLED"
+
+
+class PivotSent(RequestRefused):
+    """The pivot was sent, so nothing but its answer decides this transaction any more."""
+
+    code = "PIVOT_SENT"
 
 
 class BranchSettled(RequestRefused):

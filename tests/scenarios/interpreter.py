@@ -8,7 +8,8 @@ the diff as you would read code.
     policy call_timeout_ms=5s attempts_until_stuck=2
     begin NAME [timeout=10s] [interactive]      + branch lines
         ID KIND [ACTION] [after=A,B] [on=confirm|cancel|any] [delay=5s] [pivot]
-                         [attempts=3] [retry_for=30s]
+                         [attempts=3] [retry_for=30s] [topic=order.paid]
+    subscribe TOPIC [ACTION ...]                who takes a topic's messages from now on
     answer ID OPERATION ok [RESULT] | refused REASON | retry 2s | pending | unknown [ERROR]
     answer ID OPERATION #ATTEMPT ...            (an older call's answer)
     report ID OPERATION ok [RESULT] | refused REASON
@@ -54,6 +55,7 @@ from trypact_coordinator.core.events import (
 from trypact_coordinator.core.outcome import Outcome, Record
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.step import begin, freeze, step, tombstone
+from trypact_coordinator.core.topics import fan_out
 from trypact_coordinator.core.transaction import (
     IN_FLIGHT,
     PARKED,
@@ -139,7 +141,7 @@ def instant(at: int) -> str:
 def read_branch(line: str) -> BranchSpec:
     """Read a branch line."""
     branch_id, kind, *rest = line.split()
-    action = f"{branch_id}.do"
+    action = "" if "topic=" in line else f"{branch_id}.do"
     if rest and "=" not in rest[0] and rest[0] != "pivot":
         action = rest.pop(0)
     options = dict(option.split("=") for option in rest if "=" in option)
@@ -153,6 +155,7 @@ def read_branch(line: str) -> BranchSpec:
         pivot="pivot" in rest,
         attempts_max=int(options.get("attempts", "0")),
         retry_for_ms=duration_us(options.get("retry_for", "0s")) // 1000,
+        topic=options.get("topic", ""),
     )
 
 
@@ -184,11 +187,16 @@ class Scene:
         self.tx: Transaction | None = None
         self.durable: Record | None = None
         self.durable_forced: Record | None = None
+        self.subscriptions: dict[str, list[str]] = {}
+
+    def _subscribers(self, topic: str) -> list[str]:
+        return self.subscriptions.get(topic, [])
 
     def do(self, command: str, branches: tuple[str, ...]) -> list[str]:
         """Carry out one command; return what came of it."""
         try:
-            return list(self._do(command.split(), tuple(map(read_branch, branches))))
+            specs = fan_out(tuple(map(read_branch, branches)), self._subscribers)
+            return list(self._do(command.split(), specs))
         except CoordinatorError as error:
             return [f"error {error.reason}: {error}"]
 
@@ -197,6 +205,9 @@ class Scene:
             case ["policy", *settings]:
                 pairs = (setting.split("=") for setting in settings)
                 self.policy = replace(self.policy, **{k: _setting(k, v) for k, v in pairs})
+                yield "ok"
+            case ["subscribe", topic, *actions]:
+                self.subscriptions[topic] = actions
                 yield "ok"
             case ["begin", name, *options]:
                 yield from self._begin(name, options, branches)
@@ -294,6 +305,9 @@ class Scene:
         self.tx, self.wake_at = outcome.transaction, outcome.wake_at
         record = outcome.record
         if record is not None:
+            if record.admits:
+                addressed = [b.spec for b in outcome.transaction.branches if b.spec.topic]
+                yield from (f"to {spec.id}: {spec.action}" for spec in addressed)
             self.durable = record
             if record.forced:
                 self.durable_forced = record

@@ -5,9 +5,10 @@ every caller was told.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trypact_coordinator.core.order import compensated_first
+from trypact_coordinator.core.topics import sent_as
 from trypact_coordinator.core.transaction import (
     DECIDING,
     PARKED,
@@ -214,6 +215,15 @@ class Oracle:
         self.check(before is decision, "I3", f"{xid} told {decision.name} after {before.name}")
 
     # ------------------------------------------------------------ at rest
+
+    def check_topics(self, tx: Transaction, subscribers: Sequence[str]) -> None:
+        """Each message to a topic is one branch for each subscriber."""
+        reached: dict[str, list[str]] = {}
+        for branch in tx.branches:
+            if branch.spec.topic:
+                reached.setdefault(sent_as(branch.spec).id, []).append(branch.spec.participant)
+        for sent, to in reached.items():
+            self.check(to == sorted(subscribers), "topic", f"{tx.xid}/{sent} went to {to}")
 
     def check_at_rest(self, tx: Transaction) -> None:
         """I2 and L2 for one transaction that is finished."""

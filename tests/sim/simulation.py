@@ -43,7 +43,7 @@ from tests.sim.faults import Faults, FaultyJournal, Network
 from tests.sim.oracle import Oracle, OracleFailed
 from tests.sim.participants import Held, Site
 from tests.sim.process import POLICY, SETTINGS, Process
-from tests.sim.workload import SITES, Job, draw_jobs
+from tests.sim.workload import SITES, SUBSCRIBERS, TOPIC, Job, draw_jobs
 
 EPOCH_US = 1_800_000_000_000_000
 # Well over the longest slow retry, so that what is stuck is asked again within it.
@@ -109,7 +109,8 @@ class Simulation:
 
     async def _main(self) -> None:
         for site in SITES:
-            row = Instance(site, "i1", site, (("do", KINDS),), EPOCH_US)
+            topics = ((TOPIC, "do"),) if site in SUBSCRIBERS else ()
+            row = Instance(site, "i1", site, (("do", KINDS),), EPOCH_US, topics=topics)
             self.store.registry[site, "i1"] = row
         chaos = asyncio.ensure_future(Chaos(self).unfold())
         keeper = asyncio.ensure_future(self._keep_one_alive())
@@ -362,6 +363,7 @@ class Simulation:
     def _check_at_rest(self) -> None:
         known = {tx.xid for tx in self.rows()}
         for tx in self.rows():
+            self.oracle.check_topics(tx, SUBSCRIBERS)
             if tx.xid not in self.exempt:
                 self.oracle.check_at_rest(tx)
             skipped = any(b.state is BranchState.SKIPPED for b in tx.branches)

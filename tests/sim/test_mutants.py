@@ -5,13 +5,13 @@ it, so that none is caught for another reason.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from trypact_coordinator.core import answers, draft, step
+from trypact_coordinator.core import answers, draft, step, topics
 from trypact_coordinator.core.draft import Draft
 from trypact_coordinator.core.events import Answer, Ok, Resumed
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger
@@ -417,3 +417,13 @@ def test_a_notice_holds_the_outcome_back(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(Draft, "_finish_if_settled", waits)
     caught("L4: .* waits for deliveries")
+
+
+def test_a_topic_forgets_a_subscriber(monkeypatch: pytest.MonkeyPatch):
+    for_each = topics._for_each
+
+    def forgets(spec: BranchSpec, actions: Sequence[str]) -> Iterable[BranchSpec]:
+        return for_each(spec, actions[:-1])
+
+    monkeypatch.setattr(topics, "_for_each", forgets)
+    caught("topic: .* went to")

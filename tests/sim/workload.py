@@ -10,6 +10,8 @@ from trypact_coordinator.core.transaction import BranchSpec, Kind, On, Spec
 from tests.sim.participants import plan
 
 SITES = ("inventory", "balance", "member")
+TOPIC = "order.paid"
+SUBSCRIBERS = ("balance", "member")
 
 
 class Job(NamedTuple):
@@ -66,12 +68,14 @@ def _draw_branch(
     rng: random.Random, branch_id: str, kind: Kind, before: list[BranchSpec]
 ) -> BranchSpec:
     delivery = kind in (Kind.MESSAGE, Kind.NOTICE)
-    names = [b.id for b in before if delivery or not b.is_delivery]
+    names = [b.id for b in before if (delivery or not b.is_delivery) and not b.topic]
+    topic = TOPIC if kind is Kind.MESSAGE and rng.random() < 0.4 else ""
     will = rng.choice(("ok",) * 10 + ("refused", "pending"))
     return BranchSpec(
         id=branch_id,
         kind=kind,
-        action=f"{rng.choice(SITES)}.do",
+        action="" if topic else f"{rng.choice(SITES)}.do",
+        topic=topic,
         payload=plan(rng.randint(1, 4), will),
         after=tuple(rng.sample(names, k=min(len(names), rng.choice((0, 1, 1, 2))))),
         on=rng.choice(tuple(On)) if delivery else On.CONFIRM,

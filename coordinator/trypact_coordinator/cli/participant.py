@@ -67,6 +67,7 @@ def _actions(row: Any) -> str:
 
     return ", ".join(
         f"{action.verb} ({'/'.join(views.kind_name(kind) for kind in action.kinds)})"
+        + "".join(f" on {topic}" for topic in action.topics)
         for action in row.actions
     )
 

@@ -65,6 +65,7 @@ def branch_view(branch: admin_pb2.BranchDetail) -> dict[str, Any]:
         "pivot": branch.pivot,
         "attempts_max": branch.attempts_max,
         "retry_for_ms": branch.retry_for_ms,
+        "topic": branch.topic,
         "payload_bytes": branch.payload_bytes,
         "result": branch.result.decode(errors="replace"),
     }
@@ -138,6 +139,7 @@ def participant_view(participant: registry_pb2.Participant) -> dict[str, Any]:
             action.verb: [kind_name(kind) for kind in action.kinds]
             for action in participant.actions
         },
+        "topics": {topic: action.verb for action in participant.actions for topic in action.topics},
         "instances": [
             {
                 "instance": row.instance,

@@ -17,6 +17,7 @@ from trypact_coordinator.core.order import comes_after, find_circle
 from trypact_coordinator.core.transaction import BranchSpec, Kind, On, Spec
 
 _ACTION = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+_TOPIC = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _PARTICIPANT = re.compile(r"[a-z][a-z0-9_]*")
 _ON_CONFIRM = On.CONFIRM
 _encode = msgspec.msgpack.Encoder().encode
@@ -53,6 +54,15 @@ def check_participant(name: str) -> None:
     check_size("participant", name, limits.ACTION_HALF_BYTES_MAX)
     if not _PARTICIPANT.fullmatch(name):
         raise InvalidArgument("participant", f"{name!r} is no name", "a lower-case word")
+
+
+def check_topic(field: str, topic: str) -> None:
+    """Check the name of a topic."""
+    check_size(field, topic, limits.TOPIC_BYTES_MAX)
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidArgument(
+            field, f"{topic!r} is no topic", "lower-case words with dots between, like order.paid"
+        )
 
 
 def check_spec(spec: Spec) -> None:
@@ -126,6 +136,15 @@ def check_branches(
             f"is {total} bytes over all branches",
             f"at most {limits.TRANSACTION_BYTES_MAX}",
         )
+
+
+def check_deliveries(specs: Sequence[BranchSpec]) -> None:
+    """Check that what joins with a decision comes after it."""
+    for index, spec in enumerate(specs):
+        if not spec.is_delivery:
+            raise InvalidArgument(
+                f"deliveries[{index}].kind", "is decided before", "message or notice"
+            )
 
 
 def _check_branch(spec: BranchSpec) -> None:
@@ -242,6 +261,8 @@ def fingerprint(name: str, timeout_ms: int, branches: Sequence[BranchSpec]) -> b
         (b.id, b.kind, b.action, b.payload, b.after, b.on, b.delay_ms) for b in branches
     ]
     for index, b in enumerate(branches):
-        if b.pivot or b.attempts_max or b.retry_for_ms:
+        if b.pivot or b.attempts_max or b.retry_for_ms or b.topic:
             content[index] += (b.pivot, b.attempts_max, b.retry_for_ms)
+        if b.topic:
+            content[index] += (b.topic,)
     return hashlib.blake2b(_encode((name, timeout_ms, content)), digest_size=16).digest()

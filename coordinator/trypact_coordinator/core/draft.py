@@ -24,6 +24,7 @@ from trypact_coordinator.core.machine import (
 from trypact_coordinator.core.order import compensated_first, registered
 from trypact_coordinator.core.outcome import Call, Outcome, Record, Reply
 from trypact_coordinator.core.policy import MILLISECOND, Policy
+from trypact_coordinator.core.topics import sent_as
 from trypact_coordinator.core.transaction import (
     DECIDING,
     IN_FLIGHT,
@@ -120,10 +121,12 @@ class Draft:
 
     def unknown(self, specs: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
         """Return those that are no branch yet. Raises BranchConflict for other content."""
-        known = {branch.spec.id: branch.spec for branch in self.branches}
-        if any(known.get(spec.id, spec) != spec for spec in specs):
+        sent = [sent_as(branch.spec) for branch in self.branches]
+        known = {spec.id: spec for spec in sent}
+        asked = [(spec, sent_as(spec)) for spec in specs]
+        if any(known.get(one.id, one) != one for _, one in asked):
             raise BranchConflict
-        return tuple(spec for spec in specs if spec.id not in known)
+        return tuple(spec for spec, one in asked if one.id not in known)
 
     def note(self, event: str, branch_id: str = "", detail: str = "") -> None:
         """Add a line to the timeline; it rides on the next record."""

@@ -7,6 +7,7 @@
     │   ├── UnknownParticipant
     │   ├── UnknownAction
     │   ├── KindNotServed
+    │   ├── UnknownTopic
     │   ├── ParticipantUnavailable
     │   ├── UnknownTransaction
     │   ├── UnknownBranch
@@ -94,6 +95,12 @@ class KindNotServed(CallerError):
     """The action does not serve branches of that kind."""
 
     reason = "KIND_NOT_SERVED"
+
+
+class UnknownTopic(CallerError):
+    """No participant has subscribed to the topic, so its message would reach nobody."""
+
+    reason = "UNKNOWN_TOPIC"
 
 
 class ParticipantUnavailable(CallerError):

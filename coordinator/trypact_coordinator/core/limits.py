@@ -7,6 +7,9 @@ XID_BYTES_MAX = 128
 BRANCH_ID_BYTES_MAX = 64
 NAME_BYTES_MAX = 128
 ACTION_HALF_BYTES_MAX = 64
+TOPIC_BYTES_MAX = 128
+# The id of a message to a topic leaves room for what tells its subscribers apart.
+TOPIC_BRANCH_ID_BYTES_MAX = BRANCH_ID_BYTES_MAX - 4
 BRANCHES_MAX = 256
 PAYLOAD_BYTES_MAX = 256 * 1024
 # All payloads of one transaction together; well under gRPC's 4 MiB message.

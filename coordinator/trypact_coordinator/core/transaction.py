@@ -119,6 +119,8 @@ class BranchSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # one, after which it is given up. 0: none of its own.
     attempts_max: int = 0
     retry_for_ms: int = 0
+    # A message to everybody who has subscribed to it; see `topics`.
+    topic: str = ""
 
     @property
     def participant(self) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from trypact_coordinator.core.admission import check_size, check_xid
+from trypact_coordinator.core.admission import check_deliveries, check_size, check_xid
 from trypact_coordinator.core.errors import (
     AlreadyCancelled,
     CoordinatorError,
@@ -289,8 +289,7 @@ class Coordinator:
         if tx.branch(branch.id) is None:
             self._require_running()
             self.registry.check((branch,))
-        self._check_deliveries(deliveries)
-        await self._driver.ask(xid, Registered(branch, deliveries))
+        await self._driver.ask(xid, Registered(branch, self._addressed(deliveries)))
         tx = await self._driver.wait(xid, lambda tx: tx.decided or _tried(tx, branch.id))
         known = tx.branch(branch.id)
         if known is None:
@@ -303,8 +302,7 @@ class Coordinator:
         self, xid: str, deliveries: tuple[BranchSpec, ...], until: Reply
     ) -> Transaction:
         """Decide Confirm. Raises AlreadyCancelled, or TryUnsettled while a Try has no OK."""
-        self._check_deliveries(deliveries)
-        await self._driver.ask(xid, CommitAsked(deliveries))
+        await self._driver.ask(xid, CommitAsked(self._addressed(deliveries)))
         return await self._driver.wait(xid, _REACHED[until])
 
     async def rollback(
@@ -312,8 +310,7 @@ class Coordinator:
     ) -> Transaction:
         """Decide Cancel. Raises AlreadyConfirmed."""
         check_size("reason", reason, REASON_BYTES_MAX)
-        self._check_deliveries(deliveries)
-        await self._driver.ask(xid, RollbackAsked(reason, deliveries))
+        await self._driver.ask(xid, RollbackAsked(reason, self._addressed(deliveries)))
         return await self._driver.wait(xid, _REACHED[until])
 
     async def get(self, xid: str) -> Transaction:
@@ -436,18 +433,18 @@ class Coordinator:
         """Return the first step of a new transaction, unless it is to be refused."""
         self._require_running()
         self.door.check(branches)
+        branches = self.registry.addressed(branches)
         outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         self.registry.check(branches)
         self.door.let_in()
         return outcome
 
-    def _check_deliveries(self, deliveries: tuple[BranchSpec, ...]) -> None:
-        for index, branch in enumerate(deliveries):
-            if not branch.is_delivery:
-                raise InvalidArgument(
-                    f"deliveries[{index}].kind", "is decided before", "message or notice"
-                )
+    def _addressed(self, deliveries: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
+        """Check deliveries that join a transaction; return one for each subscriber of a topic."""
+        check_deliveries(deliveries)
+        deliveries = self.registry.addressed(deliveries, "deliveries")
         self.registry.check(deliveries)
+        return deliveries
 
     def _require_running(self) -> None:
         if self._stopping:

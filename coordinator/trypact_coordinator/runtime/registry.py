@@ -10,7 +10,12 @@ import msgspec
 from msgspec.structs import replace
 
 from trypact_coordinator.core import limits
-from trypact_coordinator.core.admission import check_id, check_participant, check_size
+from trypact_coordinator.core.admission import (
+    check_id,
+    check_participant,
+    check_size,
+    check_topic,
+)
 from trypact_coordinator.core.errors import (
     CoordinatorError,
     InvalidArgument,
@@ -21,6 +26,7 @@ from trypact_coordinator.core.errors import (
     UnknownParticipant,
 )
 from trypact_coordinator.core.policy import MILLISECOND
+from trypact_coordinator.core.topics import fan_out
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.ports import Clock, Instance, Journal
 
@@ -32,6 +38,7 @@ class ParticipantView(msgspec.Struct, frozen=True):
     actions: tuple[tuple[str, tuple[Kind, ...]], ...]
     instances: tuple[Instance, ...]
     live: frozenset[str]
+    topics: tuple[tuple[str, str], ...] = ()
 
 
 class _Participant:
@@ -40,6 +47,8 @@ class _Participant:
     def __init__(self, lapse_us: int) -> None:
         self.instances: dict[str, Instance] = {}
         self.kinds_of: dict[str, tuple[Kind, ...]] = {}
+        # Topic -> the verb that takes its messages.
+        self.topics: dict[str, str] = {}
         self._lapse_us = lapse_us
         # The endpoints of the live instances, and until when this is known to be so.
         self._live: list[str] = []
@@ -68,6 +77,7 @@ class _Participant:
         # are routed by participant, and only new work is checked against this.
         latest = max(self.instances.values(), key=lambda i: i.renewed_at)
         self.kinds_of = dict(latest.actions)
+        self.topics = dict(latest.topics)
 
 
 class Registry:
@@ -139,6 +149,26 @@ class Registry:
             await self._journal.save_instance(row)
             self._put(row)
 
+    def addressed(
+        self, branches: tuple[BranchSpec, ...], field: str = "branches"
+    ) -> tuple[BranchSpec, ...]:
+        """Return the branches with a message for each subscriber of a topic; see `topics`.
+
+        Raises InvalidArgument or UnknownTopic.
+        """
+        return fan_out(branches, self._subscribers, field)
+
+    def _subscribers(self, topic: str) -> list[str]:
+        """Return the actions that take a topic's messages, by participant.
+
+        Whether anybody is there just now is no matter: a message waits.
+        """
+        return [
+            f"{name}.{verb}"
+            for name, participant in sorted(self._participants.items())
+            if (verb := participant.topics.get(topic))
+        ]
+
     def check(self, branches: Iterable[BranchSpec]) -> None:
         """Refuse new work that names what is not there.
 
@@ -155,7 +185,7 @@ class Registry:
                     f"branch {spec.id!r}: {spec.action} serves no {spec.kind.name.lower()} "
                     f"branches; it serves: {_listed(kind.name.lower() for kind in kinds)}"
                 )
-            if not participant.live(now):
+            if not participant.live(now) and not spec.topic:
                 raise self._unavailable(spec, participant)
 
     def _unavailable(self, spec: BranchSpec, participant: _Participant) -> ParticipantUnavailable:
@@ -200,6 +230,7 @@ class Registry:
                     for i in participant.instances.values()
                     if participant.is_live(i, now)
                 ),
+                topics=tuple(participant.topics.items()),
             )
             for name, participant in sorted(self._participants.items())
         )
@@ -245,6 +276,22 @@ def _check(instance: Instance) -> None:
             raise InvalidArgument(f"actions[{index}].verb", f"{verb!r} is no lower-case word")
         if not kinds:
             raise InvalidArgument(f"actions[{index}].kinds", "is empty", "at least one kind")
+    _check_topics(instance)
+
+
+def _check_topics(instance: Instance) -> None:
+    if len(instance.topics) > limits.ACTIONS_MAX:
+        count = len(instance.topics)
+        raise LimitExceeded("actions.topics", f"has {count}", f"at most {limits.ACTIONS_MAX}")
+    kinds_of, taken = dict(instance.actions), set()
+    for topic, verb in instance.topics:
+        check_topic("actions.topics", topic)
+        if Kind.MESSAGE not in kinds_of.get(verb, ()):
+            why = f"has {topic!r}, and {verb!r} serves no messages"
+            raise InvalidArgument("actions.topics", why)
+        if topic in taken:
+            raise InvalidArgument("actions.topics", f"has {topic!r} twice", "one action for each")
+        taken.add(topic)
 
 
 def _listed(names: Iterable[str]) -> str:

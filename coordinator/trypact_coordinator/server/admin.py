@@ -198,6 +198,7 @@ def branch_detail(tx: Transaction, branch: Branch, *, whole: bool) -> admin_pb2.
         pivot=branch.spec.pivot,
         attempts_max=branch.spec.attempts_max,
         retry_for_ms=branch.spec.retry_for_ms,
+        topic=branch.spec.topic,
     )
 
 

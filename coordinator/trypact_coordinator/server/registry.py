@@ -52,7 +52,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         return registry_pb2.Participant(
             name=view.name,
             actions=[
-                registry_pb2.Action(verb=verb, kinds=[wire.number(kind) for kind in kinds])
+                registry_pb2.Action(
+                    verb=verb,
+                    kinds=[wire.number(kind) for kind in kinds],
+                    topics=[topic for topic, by in view.topics if by == verb],
+                )
                 for verb, kinds in view.actions
             ],
             instances=[_instance(row, row.instance in view.live) for row in view.instances],

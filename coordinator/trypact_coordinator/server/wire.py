@@ -81,7 +81,16 @@ def _branch_spec(branch: transaction_pb2.Branch) -> BranchSpec:
         branch.pivot,
         branch.attempts_max,
         branch.retry_for_ms,
+        _topic(branch) if branch.topic else "",
     )
+
+
+def _topic(branch: transaction_pb2.Branch) -> str:
+    if branch.kind != transaction_pb2.BRANCH_KIND_MESSAGE:
+        raise InvalidArgument("topic", "is for messages only")
+    if branch.action:
+        raise InvalidArgument("topic", "stands beside an action", "the one or the other")
+    return branch.topic
 
 
 def branch_specs(
@@ -181,6 +190,7 @@ def instance_of(request: registry_pb2.RegisterRequest, renewed_at: int) -> Insta
             for index, action in enumerate(request.actions)
         ),
         renewed_at=renewed_at,
+        topics=tuple((topic, action.verb) for action in request.actions for topic in action.topics),
     )
 
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trypact.v1 import transaction_pb2 as trypact_dot_v1_dot_transaction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16trypact/v1/admin.proto\x12\ntrypact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctrypact/v1/transaction.proto\"P\n\x17ListTransactionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"\x92\x01\n\x18ListTransactionsResponse\x12\x34\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1e.trypact.v1.TransactionSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x03\n\x12TransactionSummary\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.trypact.v1.TransactionState\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x14\n\x0cstuck_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06labels\x18\x08 \x03(\x0b\x32*.trypact.v1.TransactionSummary.LabelsEntry\x12\x10\n\x08\x62ranches\x18\t \x01(\x05\x12-\n\x0bwaiting_for\x18\n \x01(\x0b\x32\x18.trypact.v1.BranchDetail\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x03\n\x0c\x42ranchDetail\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.trypact.v1.BranchState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x33\n\x0fnext_attempt_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x66ter\x18\x08 \x03(\t\x12!\n\x02on\x18\t \x01(\x0e\x32\x15.trypact.v1.DeliverOn\x12\x15\n\rpayload_bytes\x18\n \x01(\x05\x12\x0e\n\x06result\x18\x0b \x01(\x0c\x12\x31\n\rfailing_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05pivot\x18\r \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\x0e \x01(\x05\x12\x14\n\x0cretry_for_ms\x18\x0f \x01(\x03\"i\n\rTimelineEntry\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\tbranch_id\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x86\x03\n\x11TransactionDetail\x12/\n\x07summary\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionSummary\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x19\n\x11refused_branch_id\x18\x04 \x01(\t\x12/\n\x0b\x64\x65\x61\x64line_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndecided_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0binteractive\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12*\n\x08\x62ranches\x18\n \x03(\x0b\x32\x18.trypact.v1.BranchDetail\x12+\n\x08timeline\x18\x0b \x03(\x0b\x32\x19.trypact.v1.TimelineEntry\"%\n\x16ShowTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\"\x8b\x01\n\x17ShowTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x17RetryTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"N\n\x18RetryTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"E\n\x17PauseTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"N\n\x18PauseTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"F\n\x18ResumeTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"O\n\x19ResumeTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"n\n\x18\x44\x65\x63ideTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"O\n\x19\x44\x65\x63ideTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"R\n\x11SkipBranchRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"H\n\x12SkipBranchResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"-\n\x16PingParticipantRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\":\n\x17PingParticipantResponse\x12\x1f\n\x05pings\x18\x01 \x03(\x0b\x32\x10.trypact.v1.Ping\"Q\n\x04Ping\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x15\n\rround_trip_us\x18\x04 \x01(\x03\x32\xf4\x05\n\x0c\x41\x64minService\x12]\n\x10ListTransactions\x12#.trypact.v1.ListTransactionsRequest\x1a$.trypact.v1.ListTransactionsResponse\x12Z\n\x0fShowTransaction\x12\".trypact.v1.ShowTransactionRequest\x1a#.trypact.v1.ShowTransactionResponse\x12]\n\x10RetryTransaction\x12#.trypact.v1.RetryTransactionRequest\x1a$.trypact.v1.RetryTransactionResponse\x12]\n\x10PauseTransaction\x12#.trypact.v1.PauseTransactionRequest\x1a$.trypact.v1.PauseTransactionResponse\x12`\n\x11ResumeTransaction\x12$.trypact.v1.ResumeTransactionRequest\x1a%.trypact.v1.ResumeTransactionResponse\x12`\n\x11\x44\x65\x63ideTransaction\x12$.trypact.v1.DecideTransactionRequest\x1a%.trypact.v1.DecideTransactionResponse\x12K\n\nSkipBranch\x12\x1d.trypact.v1.SkipBranchRequest\x1a\x1e.trypact.v1.SkipBranchResponse\x12Z\n\x0fPingParticipant\x12\".trypact.v1.PingParticipantRequest\x1a#.trypact.v1.PingParticipantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16trypact/v1/admin.proto\x12\ntrypact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctrypact/v1/transaction.proto\"P\n\x17ListTransactionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"\x92\x01\n\x18ListTransactionsResponse\x12\x34\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1e.trypact.v1.TransactionSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x03\n\x12TransactionSummary\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.trypact.v1.TransactionState\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x14\n\x0cstuck_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06labels\x18\x08 \x03(\x0b\x32*.trypact.v1.TransactionSummary.LabelsEntry\x12\x10\n\x08\x62ranches\x18\t \x01(\x05\x12-\n\x0bwaiting_for\x18\n \x01(\x0b\x32\x18.trypact.v1.BranchDetail\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x03\n\x0c\x42ranchDetail\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.trypact.v1.BranchState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x33\n\x0fnext_attempt_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x66ter\x18\x08 \x03(\t\x12!\n\x02on\x18\t \x01(\x0e\x32\x15.trypact.v1.DeliverOn\x12\x15\n\rpayload_bytes\x18\n \x01(\x05\x12\x0e\n\x06result\x18\x0b \x01(\x0c\x12\x31\n\rfailing_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05pivot\x18\r \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\x0e \x01(\x05\x12\x14\n\x0cretry_for_ms\x18\x0f \x01(\x03\x12\r\n\x05topic\x18\x10 \x01(\t\"i\n\rTimelineEntry\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\tbranch_id\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x86\x03\n\x11TransactionDetail\x12/\n\x07summary\x18\x01 \x01(\x0b\x32\x1e.trypact.v1.TransactionSummary\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x19\n\x11refused_branch_id\x18\x04 \x01(\t\x12/\n\x0b\x64\x65\x61\x64line_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndecided_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0binteractive\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12*\n\x08\x62ranches\x18\n \x03(\x0b\x32\x18.trypact.v1.BranchDetail\x12+\n\x08timeline\x18\x0b \x03(\x0b\x32\x19.trypact.v1.TimelineEntry\"%\n\x16ShowTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\"\x8b\x01\n\x17ShowTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x17RetryTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"N\n\x18RetryTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"E\n\x17PauseTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"N\n\x18PauseTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"F\n\x18ResumeTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"O\n\x19ResumeTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"n\n\x18\x44\x65\x63ideTransactionRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"O\n\x19\x44\x65\x63ideTransactionResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"R\n\x11SkipBranchRequest\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x11\n\tbranch_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"H\n\x12SkipBranchResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.trypact.v1.TransactionDetail\"-\n\x16PingParticipantRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\":\n\x17PingParticipantResponse\x12\x1f\n\x05pings\x18\x01 \x03(\x0b\x32\x10.trypact.v1.Ping\"Q\n\x04Ping\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x15\n\rround_trip_us\x18\x04 \x01(\x03\x32\xf4\x05\n\x0c\x41\x64minService\x12]\n\x10ListTransactions\x12#.trypact.v1.ListTransactionsRequest\x1a$.trypact.v1.ListTransactionsResponse\x12Z\n\x0fShowTransaction\x12\".trypact.v1.ShowTransactionRequest\x1a#.trypact.v1.ShowTransactionResponse\x12]\n\x10RetryTransaction\x12#.trypact.v1.RetryTransactionRequest\x1a$.trypact.v1.RetryTransactionResponse\x12]\n\x10PauseTransaction\x12#.trypact.v1.PauseTransactionRequest\x1a$.trypact.v1.PauseTransactionResponse\x12`\n\x11ResumeTransaction\x12$.trypact.v1.ResumeTransactionRequest\x1a%.trypact.v1.ResumeTransactionResponse\x12`\n\x11\x44\x65\x63ideTransaction\x12$.trypact.v1.DecideTransactionRequest\x1a%.trypact.v1.DecideTransactionResponse\x12K\n\nSkipBranch\x12\x1d.trypact.v1.SkipBranchRequest\x1a\x1e.trypact.v1.SkipBranchResponse\x12Z\n\x0fPingParticipant\x12\".trypact.v1.PingParticipantRequest\x1a#.trypact.v1.PingParticipantResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,41 +44,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSACTIONSUMMARY_LABELSENTRY']._serialized_start=687
   _globals['_TRANSACTIONSUMMARY_LABELSENTRY']._serialized_end=732
   _globals['_BRANCHDETAIL']._serialized_start=735
-  _globals['_BRANCHDETAIL']._serialized_end=1141
-  _globals['_TIMELINEENTRY']._serialized_start=1143
-  _globals['_TIMELINEENTRY']._serialized_end=1248
-  _globals['_TRANSACTIONDETAIL']._serialized_start=1251
-  _globals['_TRANSACTIONDETAIL']._serialized_end=1641
-  _globals['_SHOWTRANSACTIONREQUEST']._serialized_start=1643
-  _globals['_SHOWTRANSACTIONREQUEST']._serialized_end=1680
-  _globals['_SHOWTRANSACTIONRESPONSE']._serialized_start=1683
-  _globals['_SHOWTRANSACTIONRESPONSE']._serialized_end=1822
-  _globals['_RETRYTRANSACTIONREQUEST']._serialized_start=1824
-  _globals['_RETRYTRANSACTIONREQUEST']._serialized_end=1893
-  _globals['_RETRYTRANSACTIONRESPONSE']._serialized_start=1895
-  _globals['_RETRYTRANSACTIONRESPONSE']._serialized_end=1973
-  _globals['_PAUSETRANSACTIONREQUEST']._serialized_start=1975
-  _globals['_PAUSETRANSACTIONREQUEST']._serialized_end=2044
-  _globals['_PAUSETRANSACTIONRESPONSE']._serialized_start=2046
-  _globals['_PAUSETRANSACTIONRESPONSE']._serialized_end=2124
-  _globals['_RESUMETRANSACTIONREQUEST']._serialized_start=2126
-  _globals['_RESUMETRANSACTIONREQUEST']._serialized_end=2196
-  _globals['_RESUMETRANSACTIONRESPONSE']._serialized_start=2198
-  _globals['_RESUMETRANSACTIONRESPONSE']._serialized_end=2277
-  _globals['_DECIDETRANSACTIONREQUEST']._serialized_start=2279
-  _globals['_DECIDETRANSACTIONREQUEST']._serialized_end=2389
-  _globals['_DECIDETRANSACTIONRESPONSE']._serialized_start=2391
-  _globals['_DECIDETRANSACTIONRESPONSE']._serialized_end=2470
-  _globals['_SKIPBRANCHREQUEST']._serialized_start=2472
-  _globals['_SKIPBRANCHREQUEST']._serialized_end=2554
-  _globals['_SKIPBRANCHRESPONSE']._serialized_start=2556
-  _globals['_SKIPBRANCHRESPONSE']._serialized_end=2628
-  _globals['_PINGPARTICIPANTREQUEST']._serialized_start=2630
-  _globals['_PINGPARTICIPANTREQUEST']._serialized_end=2675
-  _globals['_PINGPARTICIPANTRESPONSE']._serialized_start=2677
-  _globals['_PINGPARTICIPANTRESPONSE']._serialized_end=2735
-  _globals['_PING']._serialized_start=2737
-  _globals['_PING']._serialized_end=2818
-  _globals['_ADMINSERVICE']._serialized_start=2821
-  _globals['_ADMINSERVICE']._serialized_end=3577
+  _globals['_BRANCHDETAIL']._serialized_end=1156
+  _globals['_TIMELINEENTRY']._serialized_start=1158
+  _globals['_TIMELINEENTRY']._serialized_end=1263
+  _globals['_TRANSACTIONDETAIL']._serialized_start=1266
+  _globals['_TRANSACTIONDETAIL']._serialized_end=1656
+  _globals['_SHOWTRANSACTIONREQUEST']._serialized_start=1658
+  _globals['_SHOWTRANSACTIONREQUEST']._serialized_end=1695
+  _globals['_SHOWTRANSACTIONRESPONSE']._serialized_start=1698
+  _globals['_SHOWTRANSACTIONRESPONSE']._serialized_end=1837
+  _globals['_RETRYTRANSACTIONREQUEST']._serialized_start=1839
+  _globals['_RETRYTRANSACTIONREQUEST']._serialized_end=1908
+  _globals['_RETRYTRANSACTIONRESPONSE']._serialized_start=1910
+  _globals['_RETRYTRANSACTIONRESPONSE']._serialized_end=1988
+  _globals['_PAUSETRANSACTIONREQUEST']._serialized_start=1990
+  _globals['_PAUSETRANSACTIONREQUEST']._serialized_end=2059
+  _globals['_PAUSETRANSACTIONRESPONSE']._serialized_start=2061
+  _globals['_PAUSETRANSACTIONRESPONSE']._serialized_end=2139
+  _globals['_RESUMETRANSACTIONREQUEST']._serialized_start=2141
+  _globals['_RESUMETRANSACTIONREQUEST']._serialized_end=2211
+  _globals['_RESUMETRANSACTIONRESPONSE']._serialized_start=2213
+  _globals['_RESUMETRANSACTIONRESPONSE']._serialized_end=2292
+  _globals['_DECIDETRANSACTIONREQUEST']._serialized_start=2294
+  _globals['_DECIDETRANSACTIONREQUEST']._serialized_end=2404
+  _globals['_DECIDETRANSACTIONRESPONSE']._serialized_start=2406
+  _globals['_DECIDETRANSACTIONRESPONSE']._serialized_end=2485
+  _globals['_SKIPBRANCHREQUEST']._serialized_start=2487
+  _globals['_SKIPBRANCHREQUEST']._serialized_end=2569
+  _globals['_SKIPBRANCHRESPONSE']._serialized_start=2571
+  _globals['_SKIPBRANCHRESPONSE']._serialized_end=2643
+  _globals['_PINGPARTICIPANTREQUEST']._serialized_start=2645
+  _globals['_PINGPARTICIPANTREQUEST']._serialized_end=2690
+  _globals['_PINGPARTICIPANTRESPONSE']._serialized_start=2692
+  _globals['_PINGPARTICIPANTRESPONSE']._serialized_end=2750
+  _globals['_PING']._serialized_start=2752
+  _globals['_PING']._serialized_end=2833
+  _globals['_ADMINSERVICE']._serialized_start=2836
+  _globals['_ADMINSERVICE']._serialized_end=3592
 # @@protoc_insertion_point(module_scope)

@@ -173,6 +173,7 @@ class BranchDetail(_message.Message):
     PIVOT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
     RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _transaction_pb2.BranchKind.ValueType
     action: _builtins.str
@@ -187,6 +188,8 @@ class BranchDetail(_message.Message):
     attempts_max: _builtins.int
     """The budget its initiator gave it; zero means none."""
     retry_for_ms: _builtins.int
+    topic: _builtins.str
+    """The topic it was sent to, if that is how it found its participant."""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """When it is asked next; unset while a call is in flight or nothing is left to do."""
@@ -215,10 +218,11 @@ class BranchDetail(_message.Message):
         pivot: _builtins.bool = ...,
         attempts_max: _builtins.int = ...,
         retry_for_ms: _builtins.int = ...,
+        topic: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "attempts_max", b"attempts_max", "failing_since", b"failing_since", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "pivot", b"pivot", "reason", b"reason", "result", b"result", "retry_for_ms", b"retry_for_ms", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts", b"attempts", "attempts_max", b"attempts_max", "failing_since", b"failing_since", "id", b"id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "on", b"on", "payload_bytes", b"payload_bytes", "pivot", b"pivot", "reason", b"reason", "result", b"result", "retry_for_ms", b"retry_for_ms", "state", b"state", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,21 +67,29 @@ class Action(_message.Message):
 
     VERB_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
     verb: _builtins.str
     """The verb alone: "reserve"."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_transaction_pb2.BranchKind.ValueType]:
         """The kinds of branch it can serve."""
 
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The topics whose messages it takes, so that its kinds have to include them. Registering once
+        without a topic ends the subscription for new transactions.
+        """
+
     def __init__(
         self,
         *,
         verb: _builtins.str = ...,
         kinds: _abc.Iterable[_transaction_pb2.BranchKind.ValueType] | None = ...,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "verb", b"verb"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "topics", b"topics", "verb", b"verb"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

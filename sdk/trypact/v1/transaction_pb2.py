@@ -24,39 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrypact/v1/transaction.proto\x12\ntrypact.v1\"\xda\x01\n\x06\x42ranch\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x05 \x03(\t\x12!\n\x02on\x18\x06 \x01(\x0e\x32\x15.trypact.v1.DeliverOn\x12\x10\n\x08\x64\x65lay_ms\x18\x07 \x01(\x03\x12\r\n\x05pivot\x18\x08 \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\t \x01(\x05\x12\x14\n\x0cretry_for_ms\x18\n \x01(\x03\"\x99\x01\n\rBranchOutcome\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.trypact.v1.BranchState\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\"\xdc\x01\n\x12TransactionOutcome\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.trypact.v1.TransactionState\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x19\n\x11refused_branch_id\x18\x06 \x01(\t\x12+\n\x08\x62ranches\x18\x07 \x03(\x0b\x32\x19.trypact.v1.BranchOutcome\"\xbc\x02\n\x06\x41nswer\x12#\n\x02ok\x18\x01 \x01(\x0b\x32\x15.trypact.v1.Answer.OkH\x00\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x1a.trypact.v1.Answer.RefusedH\x00\x12)\n\x05retry\x18\x03 \x01(\x0b\x32\x18.trypact.v1.Answer.RetryH\x00\x12-\n\x07pending\x18\x04 \x01(\x0b\x32\x1a.trypact.v1.Answer.PendingH\x00\x1a+\n\x02Ok\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x15\n\rexpires_at_us\x18\x02 \x01(\x03\x1a\x19\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x1a)\n\x05Retry\x12\x10\n\x08\x61\x66ter_ms\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\t\n\x07PendingB\x06\n\x04kind*\x85\x01\n\nBranchKind\x12\x1b\n\x17\x42RANCH_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42RANCH_KIND_TCC\x10\x01\x12\x14\n\x10\x42RANCH_KIND_SAGA\x10\x02\x12\x17\n\x13\x42RANCH_KIND_MESSAGE\x10\x03\x12\x16\n\x12\x42RANCH_KIND_NOTICE\x10\x04*j\n\tDeliverOn\x12\x1a\n\x16\x44\x45LIVER_ON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LIVER_ON_CONFIRM\x10\x01\x12\x15\n\x11\x44\x45LIVER_ON_CANCEL\x10\x02\x12\x12\n\x0e\x44\x45LIVER_ON_ANY\x10\x03*}\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x11\n\rOPERATION_TRY\x10\x01\x12\x15\n\x11OPERATION_CONFIRM\x10\x02\x12\x14\n\x10OPERATION_CANCEL\x10\x03\x12\x15\n\x11OPERATION_DELIVER\x10\x04*\xd9\x01\n\x10TransactionState\x12!\n\x1dTRANSACTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRANSACTION_STATE_TRYING\x10\x01\x12 \n\x1cTRANSACTION_STATE_CONFIRMING\x10\x02\x12 \n\x1cTRANSACTION_STATE_CANCELLING\x10\x03\x12\x1f\n\x1bTRANSACTION_STATE_CONFIRMED\x10\x04\x12\x1f\n\x1bTRANSACTION_STATE_CANCELLED\x10\x05*\x93\x03\n\x0b\x42ranchState\x12\x1c\n\x18\x42RANCH_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42RANCH_STATE_REGISTERED\x10\x01\x12\x17\n\x13\x42RANCH_STATE_TRYING\x10\x02\x12\x16\n\x12\x42RANCH_STATE_TRIED\x10\x03\x12\x18\n\x14\x42RANCH_STATE_REFUSED\x10\x04\x12\x1b\n\x17\x42RANCH_STATE_CONFIRMING\x10\x05\x12\x1a\n\x16\x42RANCH_STATE_CONFIRMED\x10\x06\x12\x1b\n\x17\x42RANCH_STATE_CANCELLING\x10\x07\x12\x1a\n\x16\x42RANCH_STATE_CANCELLED\x10\x08\x12\x1b\n\x17\x42RANCH_STATE_DELIVERING\x10\t\x12\x1a\n\x16\x42RANCH_STATE_DELIVERED\x10\n\x12\x1c\n\x18\x42RANCH_STATE_UNDELIVERED\x10\x0b\x12\x1b\n\x17\x42RANCH_STATE_NOT_NEEDED\x10\x0c\x12\x18\n\x14\x42RANCH_STATE_SKIPPED\x10\r*}\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_CONFIRM\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_CANCEL\x10\x02\x12\x16\n\x12\x44\x45\x43ISION_UNDECIDED\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_UNKNOWN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrypact/v1/transaction.proto\x12\ntrypact.v1\"\xe9\x01\n\x06\x42ranch\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x05 \x03(\t\x12!\n\x02on\x18\x06 \x01(\x0e\x32\x15.trypact.v1.DeliverOn\x12\x10\n\x08\x64\x65lay_ms\x18\x07 \x01(\x03\x12\r\n\x05pivot\x18\x08 \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\t \x01(\x05\x12\x14\n\x0cretry_for_ms\x18\n \x01(\x03\x12\r\n\x05topic\x18\x0b \x01(\t\"\x99\x01\n\rBranchOutcome\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.trypact.v1.BranchState\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\"\xdc\x01\n\x12TransactionOutcome\x12\x0b\n\x03xid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.trypact.v1.TransactionState\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x14.trypact.v1.Decision\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x19\n\x11refused_branch_id\x18\x06 \x01(\t\x12+\n\x08\x62ranches\x18\x07 \x03(\x0b\x32\x19.trypact.v1.BranchOutcome\"\xbc\x02\n\x06\x41nswer\x12#\n\x02ok\x18\x01 \x01(\x0b\x32\x15.trypact.v1.Answer.OkH\x00\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x1a.trypact.v1.Answer.RefusedH\x00\x12)\n\x05retry\x18\x03 \x01(\x0b\x32\x18.trypact.v1.Answer.RetryH\x00\x12-\n\x07pending\x18\x04 \x01(\x0b\x32\x1a.trypact.v1.Answer.PendingH\x00\x1a+\n\x02Ok\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x15\n\rexpires_at_us\x18\x02 \x01(\x03\x1a\x19\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x1a)\n\x05Retry\x12\x10\n\x08\x61\x66ter_ms\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\t\n\x07PendingB\x06\n\x04kind*\x85\x01\n\nBranchKind\x12\x1b\n\x17\x42RANCH_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42RANCH_KIND_TCC\x10\x01\x12\x14\n\x10\x42RANCH_KIND_SAGA\x10\x02\x12\x17\n\x13\x42RANCH_KIND_MESSAGE\x10\x03\x12\x16\n\x12\x42RANCH_KIND_NOTICE\x10\x04*j\n\tDeliverOn\x12\x1a\n\x16\x44\x45LIVER_ON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LIVER_ON_CONFIRM\x10\x01\x12\x15\n\x11\x44\x45LIVER_ON_CANCEL\x10\x02\x12\x12\n\x0e\x44\x45LIVER_ON_ANY\x10\x03*}\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x11\n\rOPERATION_TRY\x10\x01\x12\x15\n\x11OPERATION_CONFIRM\x10\x02\x12\x14\n\x10OPERATION_CANCEL\x10\x03\x12\x15\n\x11OPERATION_DELIVER\x10\x04*\xd9\x01\n\x10TransactionState\x12!\n\x1dTRANSACTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRANSACTION_STATE_TRYING\x10\x01\x12 \n\x1cTRANSACTION_STATE_CONFIRMING\x10\x02\x12 \n\x1cTRANSACTION_STATE_CANCELLING\x10\x03\x12\x1f\n\x1bTRANSACTION_STATE_CONFIRMED\x10\x04\x12\x1f\n\x1bTRANSACTION_STATE_CANCELLED\x10\x05*\x93\x03\n\x0b\x42ranchState\x12\x1c\n\x18\x42RANCH_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42RANCH_STATE_REGISTERED\x10\x01\x12\x17\n\x13\x42RANCH_STATE_TRYING\x10\x02\x12\x16\n\x12\x42RANCH_STATE_TRIED\x10\x03\x12\x18\n\x14\x42RANCH_STATE_REFUSED\x10\x04\x12\x1b\n\x17\x42RANCH_STATE_CONFIRMING\x10\x05\x12\x1a\n\x16\x42RANCH_STATE_CONFIRMED\x10\x06\x12\x1b\n\x17\x42RANCH_STATE_CANCELLING\x10\x07\x12\x1a\n\x16\x42RANCH_STATE_CANCELLED\x10\x08\x12\x1b\n\x17\x42RANCH_STATE_DELIVERING\x10\t\x12\x1a\n\x16\x42RANCH_STATE_DELIVERED\x10\n\x12\x1c\n\x18\x42RANCH_STATE_UNDELIVERED\x10\x0b\x12\x1b\n\x17\x42RANCH_STATE_NOT_NEEDED\x10\x0c\x12\x18\n\x14\x42RANCH_STATE_SKIPPED\x10\r*}\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_CONFIRM\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_CANCEL\x10\x02\x12\x16\n\x12\x44\x45\x43ISION_UNDECIDED\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_UNKNOWN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trypact.v1.transaction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BRANCHKIND']._serialized_start=964
-  _globals['_BRANCHKIND']._serialized_end=1097
-  _globals['_DELIVERON']._serialized_start=1099
-  _globals['_DELIVERON']._serialized_end=1205
-  _globals['_OPERATION']._serialized_start=1207
-  _globals['_OPERATION']._serialized_end=1332
-  _globals['_TRANSACTIONSTATE']._serialized_start=1335
-  _globals['_TRANSACTIONSTATE']._serialized_end=1552
-  _globals['_BRANCHSTATE']._serialized_start=1555
-  _globals['_BRANCHSTATE']._serialized_end=1958
-  _globals['_DECISION']._serialized_start=1960
-  _globals['_DECISION']._serialized_end=2085
+  _globals['_BRANCHKIND']._serialized_start=979
+  _globals['_BRANCHKIND']._serialized_end=1112
+  _globals['_DELIVERON']._serialized_start=1114
+  _globals['_DELIVERON']._serialized_end=1220
+  _globals['_OPERATION']._serialized_start=1222
+  _globals['_OPERATION']._serialized_end=1347
+  _globals['_TRANSACTIONSTATE']._serialized_start=1350
+  _globals['_TRANSACTIONSTATE']._serialized_end=1567
+  _globals['_BRANCHSTATE']._serialized_start=1570
+  _globals['_BRANCHSTATE']._serialized_end=1973
+  _globals['_DECISION']._serialized_start=1975
+  _globals['_DECISION']._serialized_end=2100
   _globals['_BRANCH']._serialized_start=45
-  _globals['_BRANCH']._serialized_end=263
-  _globals['_BRANCHOUTCOME']._serialized_start=266
-  _globals['_BRANCHOUTCOME']._serialized_end=419
-  _globals['_TRANSACTIONOUTCOME']._serialized_start=422
-  _globals['_TRANSACTIONOUTCOME']._serialized_end=642
-  _globals['_ANSWER']._serialized_start=645
-  _globals['_ANSWER']._serialized_end=961
-  _globals['_ANSWER_OK']._serialized_start=829
-  _globals['_ANSWER_OK']._serialized_end=872
-  _globals['_ANSWER_REFUSED']._serialized_start=874
-  _globals['_ANSWER_REFUSED']._serialized_end=899
-  _globals['_ANSWER_RETRY']._serialized_start=901
-  _globals['_ANSWER_RETRY']._serialized_end=942
-  _globals['_ANSWER_PENDING']._serialized_start=944
-  _globals['_ANSWER_PENDING']._serialized_end=953
+  _globals['_BRANCH']._serialized_end=278
+  _globals['_BRANCHOUTCOME']._serialized_start=281
+  _globals['_BRANCHOUTCOME']._serialized_end=434
+  _globals['_TRANSACTIONOUTCOME']._serialized_start=437
+  _globals['_TRANSACTIONOUTCOME']._serialized_end=657
+  _globals['_ANSWER']._serialized_start=660
+  _globals['_ANSWER']._serialized_end=976
+  _globals['_ANSWER_OK']._serialized_start=844
+  _globals['_ANSWER_OK']._serialized_end=887
+  _globals['_ANSWER_REFUSED']._serialized_start=889
+  _globals['_ANSWER_REFUSED']._serialized_end=914
+  _globals['_ANSWER_RETRY']._serialized_start=916
+  _globals['_ANSWER_RETRY']._serialized_end=957
+  _globals['_ANSWER_PENDING']._serialized_start=959
+  _globals['_ANSWER_PENDING']._serialized_end=968
 # @@protoc_insertion_point(module_scope)

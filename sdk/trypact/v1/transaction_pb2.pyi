@@ -203,6 +203,7 @@ class Branch(_message.Message):
     PIVOT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
     RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in its transaction; 1 to 64 visible ASCII characters."""
     kind: Global___BranchKind.ValueType
@@ -224,6 +225,10 @@ class Branch(_message.Message):
     """
     retry_for_ms: _builtins.int
     """The same in time, counted from the first call that failed."""
+    topic: _builtins.str
+    """For a message, instead of an action: "order.paid". At admission it becomes one message for each
+    participant that has subscribed by then, whose id is this one's, "#" and a number.
+    """
     @_builtins.property
     def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Branch ids whose Try (or, for a delivery, whose end) comes first."""
@@ -241,10 +246,11 @@ class Branch(_message.Message):
         pivot: _builtins.bool = ...,
         attempts_max: _builtins.int = ...,
         retry_for_ms: _builtins.int = ...,
+        topic: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts_max", b"attempts_max", "delay_ms", b"delay_ms", "id", b"id", "kind", b"kind", "on", b"on", "payload", b"payload", "pivot", b"pivot", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "attempts_max", b"attempts_max", "delay_ms", b"delay_ms", "id", b"id", "kind", b"kind", "on", b"on", "payload", b"payload", "pivot", b"pivot", "retry_for_ms", b"retry_for_ms", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

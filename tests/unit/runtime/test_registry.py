@@ -1,9 +1,9 @@
-"""What the registry says to new work whose participant is not there."""
+"""What the registry says to new work whose participant is not there, and who gets a message."""
 
 import pytest
-from trypact_coordinator.core.errors import ParticipantUnavailable
-from trypact_coordinator.core.transaction import Kind
-from trypact_coordinator.journal.memory import MemoryJournal
+from trypact_coordinator.core.errors import InvalidArgument, ParticipantUnavailable, UnknownTopic
+from trypact_coordinator.core.transaction import BranchSpec, Kind
+from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
 from trypact_coordinator.ports import Instance
 from trypact_coordinator.runtime.registry import Registry
 
@@ -61,3 +61,71 @@ async def test_silence_after_a_farewell_changes_nothing(desk: Desk) -> None:
     desk.clock.us += 15 * SECOND
 
     assert desk.refusal() == SIGNED_OFF
+
+
+# ---------------------------------------------------------------- topics
+
+MESSAGES = (("note", (Kind.MESSAGE,)), ("reserve", (Kind.TCC,)))
+
+
+def subscriber(name: str, *topics: tuple[str, str], instance: str = "one") -> Instance:
+    return Instance(name, instance, "127.0.0.1:1", MESSAGES, 0, topics=topics)
+
+
+def paid(topic: str = "order.paid") -> BranchSpec:
+    return BranchSpec("paid", Kind.MESSAGE, "", topic=topic)
+
+
+def reached(registry: Registry) -> list[str]:
+    return [spec.action for spec in registry.addressed((paid(),))]
+
+
+async def test_a_topic_reaches_each_participant_once_by_name_there_or_not(desk: Desk) -> None:
+    for name in ("member", "ledger", "audit"):
+        for instance in ("one", "two"):
+            topic = "order.paid" if name != "audit" else "order.refused"
+            row = subscriber(name, (topic, "note"), instance=instance)
+            await desk.registry.register(row)
+    await desk.registry.deregister("ledger", "one")
+    desk.clock.us += 60 * SECOND
+
+    branches = desk.registry.addressed((paid(),))
+    desk.registry.check(branches)
+
+    assert [(spec.id, spec.action) for spec in branches] == [
+        ("paid#1", "ledger.note"),
+        ("paid#2", "member.note"),
+    ]
+
+
+async def test_a_subscription_is_durable_and_ends_with_a_registration_without_it() -> None:
+    clock, store = HandClock(), MemoryStore()
+    journal = MemoryJournal(store)
+    await journal.open("test")
+    first = Registry(journal, clock, renew_every_ms=5_000, lapse_after_ms=15_000)
+    await first.register(subscriber("ledger", ("order.paid", "note")))
+    later = Registry(journal, clock, renew_every_ms=5_000, lapse_after_ms=15_000)
+    await later.load()
+    assert reached(later) == ["ledger.note"]
+
+    clock.us += SECOND
+    await later.register(subscriber("ledger"))
+
+    with pytest.raises(UnknownTopic, match=r"'paid': nobody has subscribed to 'order\.paid'"):
+        reached(later)
+
+
+@pytest.mark.parametrize(
+    ("topics", "said"),
+    [
+        ((("order.paid", "reserve"),), "has 'order.paid', and 'reserve' serves no messages"),
+        ((("order.paid", "note"), ("order.paid", "note")), "has 'order.paid' twice"),
+        ((("Order Paid", "note"),), "'Order Paid' is no topic"),
+        (tuple((f"t{n}", "note") for n in range(257)), "has 257; allowed: at most 256"),
+    ],
+)
+async def test_a_subscription_that_cannot_be_is_refused(
+    desk: Desk, topics: tuple[tuple[str, str], ...], said: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        await desk.registry.register(subscriber("ledger", *topics))

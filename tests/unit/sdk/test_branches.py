@@ -128,3 +128,12 @@ def test_a_budget_that_is_none_is_refused() -> None:
         tcc("a.b", attempts=-1)
     with pytest.raises(InvalidRequest, match="retry_for: is nan s"):
         saga("a.b", retry_for=float("nan"))
+
+
+def test_a_message_goes_to_an_action_or_to_a_topic() -> None:
+    (paid,) = with_ids([message(topic="order.paid", payload={"order": "17"})])
+    wire = to_wire(paid)
+    assert (wire.id, wire.topic, wire.action) == ("paid", "order.paid", "")
+    for wrong in ({}, {"action": "a.b", "topic": "order.paid"}):
+        with pytest.raises(InvalidRequest, match="needs an action or a topic"):
+            message(**wrong)
