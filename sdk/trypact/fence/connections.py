@@ -25,6 +25,7 @@ _UNAVAILABLE_CODES = frozenset(
     {1040, 1047, 1053, 1158, 1159, 1160, 1161, 1203, 1205, 1290, 1317, 1927, *range(2000, 3000)}
 )
 _SAVEPOINT_IS_GONE = 1305
+_IN_FAILED_TRANSACTION = "25P02"
 MYSQL = ("mysql", "mariadb")
 # Of libpq's transaction states: no transaction is open; one is, and can be committed.
 _IDLE, _IN_TRANSACTION = 0, 2
@@ -68,9 +69,12 @@ def trouble_with(error: DBAPIError) -> Trouble:
     return Trouble.UNAVAILABLE if known or lost else Trouble.NONE
 
 
-def savepoint_is_gone(error: Exception) -> bool:
-    """Whether MySQL says that there is no such savepoint: its transaction has ended before."""
-    return _said_of(error)[1] == _SAVEPOINT_IS_GONE
+def lost_savepoint(error: DBAPIError) -> str | None:
+    """Return what a handler has done if its savepoint cannot be left; None for other errors."""
+    state, code = _said_of(error)
+    if code == _SAVEPOINT_IS_GONE:
+        return ENDED
+    return HIDDEN if state == _IN_FAILED_TRANSACTION else None
 
 
 def ends_all(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trypact.errors import FenceUnavailable, ParticipantError, Refuse
-from trypact.fence.connections import savepoint_is_gone, trouble_of, trouble_with
+from trypact.fence.connections import lost_savepoint, trouble_of, trouble_with
 from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
 from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.fence.sqlite import begin_immediate
@@ -165,8 +165,8 @@ class SqlAlchemyTransaction:
         try:
             end()
         except DBAPIError as error:
-            if savepoint_is_gone(error):
-                raise ParticipantError(f"the handler {ENDED}") from error
+            if (what := lost_savepoint(error)) is not None:
+                raise ParticipantError(f"the handler {what}") from error
             raise
 
     def commit(self, who: str) -> None:

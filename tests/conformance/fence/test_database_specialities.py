@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from trypact.call import Ok
 from trypact.errors import FenceUnavailable, ParticipantError
 from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
-from trypact.kinds import Kind
 from trypact.limits import RESULT_BYTES_MAX
 
 from tests.conformance.fence.conftest import ALL_ALONE, Gate, Shop, neighbour
@@ -103,8 +102,9 @@ def test_a_lost_connection_is_an_unknown_outcome(
     shop.close()
 
 
+@pytest.mark.parametrize("operation", ["try", "deliver"])
 def test_an_error_that_a_handler_hides_is_no_success(
-    postgres_engine: Callable[..., Engine], company: str
+    postgres_engine: Callable[..., Engine], company: str, operation: str
 ) -> None:
     shop = Shop(OnSqlAlchemy(postgres_engine()), company)
 
@@ -116,7 +116,7 @@ def test_an_error_that_a_handler_hides_is_no_success(
 
     # The driver calls its COMMIT a success, and nothing of it is kept.
     with pytest.raises(ParticipantError, match="hid an error of the database"):
-        shop.run("deliver", hide, kind=Kind.MESSAGE)
+        shop.run(operation, hide)
     assert (shop.status, shop.stock) == (None, (10, 0, 0))
     shop.close()
 

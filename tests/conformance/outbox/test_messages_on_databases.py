@@ -17,6 +17,7 @@ from trypact.outbox import (
     Failed,
     Message,
     Outbox,
+    Pace,
     Published,
     Relay,
     Sent,
@@ -321,6 +322,46 @@ async def test_the_database_dates_claims_unless_told_otherwise(shop: Shop) -> No
     assert 1_700_000_000_000_000 < now < 4_000_000_000_000_000
     assert abs(now - shop.row("order.paid").created_at) < 60_000_000
     assert await Relay(shop.engine, outbox, shop.postbox).drain() == 1
+
+
+async def test_the_largest_message_goes_through(shop: Shop) -> None:
+    largest = Message("t" * 129, b"x" * 262_144, key="ü" * 64, tag="g" * 64, group="r" * 64)
+    with shop.engine.begin() as connection:
+        shop.outbox.add(connection, largest)
+    await shop.relay().drain()
+    assert shop.postbox.batches == [[largest]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"topic": ""}, "topic: is empty; allowed: 1 to 129 bytes"),
+        ({"topic": "t" * 130}, "topic: is 130 bytes long; allowed: at most 129"),
+        ({"topic": "t", "key": "ü" * 65}, "key: is 130 bytes long; allowed: at most 128"),
+        ({"topic": "t", "tag": 1}, "tag: is a int; allowed: a string"),
+        ({"topic": "t", "id": "a\0b"}, "id: is 'a\\\\x00b'; allowed: printable characters only"),
+        ({"topic": "t", "payload": b"x" * 262_145}, "payload of t: is 262145 bytes long"),
+        ({"topic": "t", "payload": {"a": object()}}, "payload.a: is object"),
+    ],
+)
+def test_what_no_message_may_say_is_refused_at_the_door(
+    fields: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(trypact.TrypactError, match=complaint):
+        Message(**fields)
+
+
+@pytest.mark.parametrize(
+    ("pace", "complaint"),
+    [
+        ({"poll": 0}, "poll: is 0; allowed: 0.001 to 86400"),
+        ({"batch": 1001}, "batch: is 1001; allowed: 1 to 1000"),
+        ({"keep": -1}, "keep: is -1"),
+    ],
+)
+def test_a_pace_out_of_bounds_is_refused(pace: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(trypact.errors.InvalidRequest, match=complaint):
+        Pace(**pace)
 
 
 def test_migrations_create_the_same_tables(shop: Shop) -> None:
