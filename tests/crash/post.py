@@ -112,4 +112,4 @@ async def shelf(database: str, redis_url: str, armed: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"desk": desk, "shelf": shelf}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    asyncio.run({"desk": desk, "shelf": shelf}[sys.argv[1]](*sys.argv[2:]))

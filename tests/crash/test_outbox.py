@@ -55,7 +55,7 @@ def placed(database: str, broker: str) -> tuple[int, list[tuple[str, int]], int]
     engine.dispose()
     with redis.Redis.from_url(broker) as client:
         entries = client.xlen(f"trypact:{{{TOPIC}}}")
-    return orders, found, int(entries)  # type: ignore[arg-type]
+    return orders, found, int(entries)
 
 
 @pytest.mark.parametrize("point", DESK_POINTS)
@@ -83,7 +83,7 @@ def test_effects_happen_once_though_their_consumer_is_killed(
     assert run("shelf", database, broker, "") == 0
     assert shelf(database) == ["1"]
     with redis.Redis.from_url(broker) as client:
-        assert client.xpending(f"trypact:{{{TOPIC}}}", "shelf")["pending"] == 0  # type: ignore[index]
+        assert client.xpending(f"trypact:{{{TOPIC}}}", "shelf")["pending"] == 0
 
 
 def shelf(database: str) -> list[str]:

@@ -27,8 +27,8 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import mysql
 
-from trypact.limits import PAYLOAD_BYTES_MAX
 from trypact.outbox.message import (
     GROUP_BYTES_MAX,
     ID_BYTES_MAX,
@@ -44,6 +44,8 @@ _MYSQL_TABLE = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bi
 MYSQL_OPTIONS: dict[str, Any] = {
     f"{name}_{key}": value for name in _MYSQL for key, value in _MYSQL_TABLE.items()
 }
+# MySQL's own choice for bytes ends below the largest payload.
+_PAYLOAD = LargeBinary().with_variant(mysql.MEDIUMBLOB(), *_MYSQL)
 
 # Microseconds since 1970-01-01T00:00Z by the database's own clock. SQLite has none but ours.
 CLOCKS: dict[str, Any] = {
@@ -65,7 +67,7 @@ def outbox_table(metadata: MetaData, name: str = "trypact_outbox") -> Table:
         Column("tag", String(TAG_BYTES_MAX), nullable=False),
         Column("message_key", String(KEY_BYTES_MAX), nullable=False),
         Column("group_name", String(GROUP_BYTES_MAX), nullable=False),
-        Column("payload", LargeBinary(PAYLOAD_BYTES_MAX), nullable=False),
+        Column("payload", _PAYLOAD, nullable=False),
         Column("state", String(8), nullable=False),
         # How often it was given to the publisher, to be published or to be asked for.
         Column("attempts", Integer, nullable=False),
