@@ -3,12 +3,11 @@
 Writes docs/explanation/state-machines.md. `--check` only says whether it is stale.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path
 
+from pages import written_or_checked
 from trypact_coordinator.core.machine import (
     BRANCH,
     OPERATIONS,
@@ -24,8 +23,6 @@ from trypact_coordinator.core.transaction import (
     Role,
     State,
 )
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "state-machines.md"
 
 HEAD = """# State machines
 
@@ -133,19 +130,6 @@ def _final(states: type[State]) -> list[State]:
     return [state for state in states if state not in left]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is stale")
-    fresh = page()
-    if parser.parse_args().check:
-        if not PAGE.exists() or PAGE.read_text() != fresh:
-            print("stale: docs/explanation/state-machines.md; run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(fresh)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    name = "state-machines.md"
+    sys.exit(written_or_checked(__doc__, "docs/explanation", {name: page()}))

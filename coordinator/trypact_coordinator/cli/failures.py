@@ -61,8 +61,13 @@ _EXIT_CODES = {"UNKNOWN_PARTICIPANT": NOT_FOUND, "NOT_LOOPBACK": NOT_ALLOWED}
 
 def of_reason(what: str, why: str, status: str, reason: str) -> Failure:
     """Return the failure for a stable reason of the coordinator's."""
-    exit_code = _EXIT_CODES.get(reason, _BY_STATUS.get(status, FAILED))
-    return Failure(what, why, todo(reason), exit_code)
+    advice = f"{todo(reason)} More: `trypact explain {reason}`."
+    return Failure(what, why, advice, exit_code_of(status, reason))
+
+
+def exit_code_of(status: str, reason: str) -> int:
+    """Return what a command ends with for a gRPC status and a stable reason."""
+    return _EXIT_CODES.get(reason, _BY_STATUS.get(status, FAILED))
 
 
 def of_rpc(error: "grpc.RpcError", what: str, server: str) -> Failure:

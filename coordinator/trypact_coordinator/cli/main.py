@@ -24,6 +24,7 @@ _COMMANDS = {
     "tx": ("tx", "tx", "See transactions, and act on them."),
     "participant": ("participant", "participant", "See who is registered."),
     "journal": ("journal", "journal", "Migrate, prune and verify a journal."),
+    "explain": ("explain", "explain", "Say what an error means, and what to do about it."),
 }
 _PLUGINS = "trypact.commands"
 

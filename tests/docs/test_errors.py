@@ -1,0 +1,187 @@
+"""Every reason that a coordinator can answer has a page, and `trypact explain` says the same."""
+
+import pkgutil
+from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import trypact_coordinator
+from trypact import errors as sdk_errors
+from trypact.v1 import admin_pb2, initiator_pb2
+from trypact_coordinator.cli.advice import ADVICE
+from trypact_coordinator.cli.catalogue import entries
+from trypact_coordinator.cli.failures import of_reason
+from trypact_coordinator.cli.main import main
+from trypact_coordinator.core import errors
+from trypact_coordinator.core.errors import CallerError, CoordinatorError, JournalError
+
+from tests.integration.server.house import MESSAGE, House, branch, keep_house, refused
+from tests.tidy.repository import ROOT
+
+PAGES = ROOT / "docs/reference/errors"
+
+
+def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
+    yield of
+    for child in of.__subclasses__():
+        yield from descendants(child)
+
+
+def test_every_error_of_every_module_has_an_entry_and_a_page() -> None:
+    for module in pkgutil.walk_packages(trypact_coordinator.__path__, "trypact_coordinator."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    # What only its children are raised as.
+    raised = set(descendants(CoordinatorError)) - {CallerError}
+    reasons = {error.reason for error in raised}
+
+    assert {JournalError.reason, "INTERNAL"} < reasons
+    assert reasons == set(entries()) == set(ADVICE)
+    assert reasons == {path.stem for path in PAGES.iterdir()}
+
+
+@pytest.mark.parametrize("reason", list(ADVICE))
+def test_an_entry_says_when_whose_and_what_to_do(
+    reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advice = ADVICE[reason]
+
+    assert advice.whose in ("caller", "nobody", "operator", "us")
+    assert advice.when.endswith(".")
+    assert advice.todo.endswith(".")
+    raised = sdk_errors.by_code(reason)
+    assert advice.raises == (raised.__name__ if raised else "")
+
+    assert main(["explain", reason]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    page = (PAGES / f"{reason}.md").read_text()
+    assert said.startswith(f"{reason}: {entries()[reason].what}")
+    for title, text in entries()[reason].paragraphs():
+        assert f"{title}: {text}" in said
+        assert f"**{title}.** {text}\n" in page
+
+
+@pytest.mark.parametrize("typed", ["XID_CONFLICT", "xid_conflict", "xid-conflict", "Xid Conflict"])
+def test_a_reason_is_understood_however_it_is_typed(
+    typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", typed]) == 0
+    assert capsys.readouterr().out.startswith("XID_CONFLICT: ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [
+        ("UnknownParticipant", "the nearest: UNKNOWN_PARTICIPANT"),
+        ("order-17", "no reason is written like that"),
+    ],
+)
+def test_an_unknown_reason_gets_the_nearest_ones(
+    typed: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", typed]) == 4
+
+    what, why, todo = capsys.readouterr().err.splitlines()
+    assert what == f"error: there is no reason {typed!r}"
+    assert nearest in why
+    assert "`trypact tx explain XID` explains a transaction" in todo
+
+
+def test_without_a_reason_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain"]) == 0
+
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(entries())
+
+
+def test_an_error_of_a_command_says_where_to_read_more() -> None:
+    failure = of_reason("transaction x could not be shown", "it is not known", "NOT_FOUND", "XID")
+
+    assert failure.lines().endswith("More: `trypact explain XID`.")
+
+
+# ---------------------------------------------------------------- what errors really say
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with keep_house() as kept:
+        yield kept
+
+
+async def _skip(house: House, branch_id: str) -> None:
+    request = admin_pb2.SkipBranchRequest(xid="order-17", branch_id=branch_id, reason="by hand")
+    await house.admin.SkipBranch(request)
+
+
+async def _settle(house: House) -> None:
+    await house.transactions.GetDecision(
+        initiator_pb2.GetDecisionRequest(xid="order-17", settle=True)
+    )
+
+
+def _request(method: str) -> Any:
+    return getattr(initiator_pb2, f"{method}Request")(xid="order-17")
+
+
+async def _provoke(reason: str, house: House) -> None:
+    """Do what a reason stands for, with what comes before."""
+    if reason in ("XID_IN_USE", "BRANCH_CONFLICT", "ALREADY_CONFIRMED", "NOT_DECIDED"):
+        await house.begin("order-17")
+    elif reason in ("XID_CONFLICT", "UNKNOWN_BRANCH", "BRANCH_SETTLED"):
+        await house.execute(branch("reserve"), xid="order-17")
+    match reason:
+        case "INVALID_ARGUMENT":
+            await house.execute(branch("pay"), branch("ship", after=["ship"]))
+        case "LIMIT_EXCEEDED":
+            await house.execute(branch(payload=b"x" * (256 * 1024 + 1)))
+        case "UNKNOWN_PARTICIPANT":
+            await house.execute(branch("reserve", action="inventry.reserve"))
+        case "UNKNOWN_ACTION":
+            await house.execute(branch("reserve", action="inventory.reserv"))
+        case "KIND_NOT_SERVED":
+            await house.execute(branch("notify", MESSAGE, action="inventory.reserve"))
+        case "UNKNOWN_TRANSACTION":
+            await house.transactions.Get(_request("Get"))
+        case "UNKNOWN_BRANCH":
+            await _skip(house, "reserv")
+        case "XID_CONFLICT":
+            await house.execute(branch("reserve", payload=b"other"), xid="order-17")
+        case "XID_IN_USE":
+            await house.begin("order-17", nonce="another process")
+        case "BRANCH_CONFLICT":
+            await house.try_(branch("reserve"), "order-17")
+            await house.try_(branch("reserve", payload=b"other"), "order-17")
+        case "ALREADY_CONFIRMED":
+            await house.transactions.Commit(_request("Commit"))
+            await house.transactions.Rollback(_request("Rollback"))
+        case "ALREADY_CANCELLED":
+            await _settle(house)
+            await house.execute(branch("reserve"), xid="order-17")
+        case "NOT_DECIDED":
+            await house.try_(branch("reserve"), "order-17")
+            await _skip(house, "reserve")
+        case "BRANCH_SETTLED":
+            await _skip(house, "reserve")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "INVALID_ARGUMENT", "LIMIT_EXCEEDED", "UNKNOWN_PARTICIPANT", "UNKNOWN_ACTION",
+        "KIND_NOT_SERVED", "UNKNOWN_TRANSACTION", "UNKNOWN_BRANCH", "XID_CONFLICT", "XID_IN_USE",
+        "BRANCH_CONFLICT", "ALREADY_CONFIRMED", "ALREADY_CANCELLED", "NOT_DECIDED",
+        "BRANCH_SETTLED",
+    ],
+)  # fmt: skip
+async def test_the_example_of_an_error_is_what_it_really_says(reason: str, house: House) -> None:
+    with refused(entries()[reason].status, reason) as found:
+        await _provoke(reason, house)
+
+    assert found[0].message == ADVICE[reason].example
+
+
+def test_an_example_that_is_a_class_speaking_for_itself_is_its_docstring() -> None:
+    for error in (errors.TryUnsettled, errors.PivotSent, errors.ShuttingDown):
+        assert ADVICE[error.reason].example == str(error())
