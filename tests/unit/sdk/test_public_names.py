@@ -36,11 +36,20 @@ def test_every_exported_name_says_what_it_is() -> None:
     assert undocumented == []
 
 
+def modules_after(statements: str) -> set[str]:
+    """The modules that a fresh interpreter has after these statements."""
+    command = [sys.executable, "-c", f"import sys; {statements}; print(*sys.modules)"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
 def test_importing_trypact_imports_nothing_optional_and_little_of_its_own() -> None:
-    code = "import sys, trypact; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules = set(ran.stdout.split())
+    modules = modules_after("import trypact")
 
     assert {name.partition(".")[0] for name in modules} & NOT_IMPORTED == set()
     assert modules & NOT_IMPORTED_MODULES == set()
     assert len([name for name in modules if name.startswith("trypact")]) <= MODULES_MAX
+
+
+def test_a_fence_brings_its_library_when_it_is_asked_for() -> None:
+    assert "sqlalchemy" in modules_after("import trypact; trypact.fence.SqlAlchemyFence")
