@@ -2,27 +2,30 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.examples.sessions import EXAMPLES, Step
+from tests.servers.mariadb import MariaDbServer
 from tests.servers.process import BIN, SECONDS_MAX, ServerProcess
 from tests.servers.redis import RedisServer
 
 # What the programs show; a test's web application listens elsewhere.
 PORT_SHOWN = "8000"
 REDIS_SHOWN = "redis://127.0.0.1:6379"
+POSTGRES_SHOWN = "postgresql://postgres@127.0.0.1:5432/shop"
+MARIADB_SHOWN = "mysql+pymysql://root@127.0.0.1:3306/shop"
 STARTED = r"[Rr]unning on http://\S+:(\d+)|is registered with the coordinator"
 
 
 class Terminal:
     """Runs the commands of a session, those that end in `&` in the background."""
 
-    def __init__(self, folder: Path, coordinator: str, redis: str) -> None:
+    def __init__(self, folder: Path, coordinator: str, servers: Mapping[str, str]) -> None:
         self._folder = folder
-        self._redis = redis
+        self._servers = servers
         self._environment = {"TRYPACT_SERVER": coordinator}
         self._port = PORT_SHOWN
         self._background: list[ServerProcess] = []
@@ -52,7 +55,7 @@ class Terminal:
         self._port = process.wait_for(STARTED)[1] or self._port
 
     def _local(self, words: "Iterator[str] | list[str]") -> list[str]:
-        program, *rest = (word.replace(REDIS_SHOWN, self._redis) for word in words)
+        program, *rest = (self._servers.get(word, word) for word in words)
         return [str(BIN / program) if (BIN / program).exists() else program, *rest]
 
     def close(self) -> None:
@@ -72,10 +75,23 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, coordinator: str, redis_server: RedisServer) -> Iterator[Terminal]:
+def terminal(
+    tmp_path: Path,
+    coordinator: str,
+    redis_server: RedisServer,
+    postgres_url: str,
+    mariadb_server: MariaDbServer,
+) -> Iterator[Terminal]:
     """A terminal in a copy of the examples."""
     folder = tmp_path / "examples"
     shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("*.db*", "__pycache__"))
-    opened = Terminal(folder, coordinator, redis_server.url.removesuffix("/0"))
+    mariadb_url = mariadb_server.create_database()
+    servers = {
+        REDIS_SHOWN: redis_server.url,
+        POSTGRES_SHOWN: postgres_url,
+        MARIADB_SHOWN: mariadb_url.replace("mysql:", "mysql+pymysql:"),
+    }
+    opened = Terminal(folder, coordinator, servers)
     yield opened
     opened.close()
+    mariadb_server.drop_database(mariadb_url)
