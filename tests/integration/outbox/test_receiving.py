@@ -1,0 +1,144 @@
+"""What consumers of the brokers are given, again too when they do not acknowledge."""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import nats
+import pytest
+import trypact
+from redis.asyncio import Redis
+from trypact.outbox import (
+    JetStreamDelivery,
+    JetStreamPublisher,
+    Message,
+    RedisDelivery,
+    RedisPublisher,
+    RedisSubscription,
+)
+
+from tests.servers.nats import NatsServer
+from tests.servers.redis import RedisServer
+
+TOPIC = "order.paid"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=[2, 3])
+async def client(redis_server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """A client of the older protocol, or of the newer, whose answers differ."""
+    async with Redis.from_url(redis_server.url, protocol=request.param) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"receiving{next(_numbers)}:"
+
+
+@pytest.fixture(scope="module")
+def nats_server() -> Iterator[NatsServer]:
+    server = NatsServer()
+    yield server
+    server.remove()
+
+
+async def first_of(subscription: RedisSubscription) -> RedisDelivery:
+    async with asyncio.timeout(20):
+        return await anext(aiter(subscription))
+
+
+async def test_what_a_consumer_leaves_is_given_to_another_of_its_group(
+    client: Redis, prefix: str
+) -> None:
+    message = Message(TOPIC, {"order": 17}, key="17", tag="books", group="orders")
+    await RedisPublisher(client, prefix=prefix).publish([message])
+    dying = RedisSubscription(client, TOPIC, "members", "members-1", prefix=prefix)
+    heir = RedisSubscription(client, TOPIC, "members", "members-2", prefix=prefix, idle=0.0)
+    other = RedisSubscription(client, TOPIC, "billing", "billing-1", prefix=prefix)
+
+    left = await first_of(dying)
+    taken_over = await first_of(heir)
+    await taken_over.ack()
+    elsewhere = await first_of(other)
+
+    assert (left.message, left.redelivered) == (message, False)
+    assert (taken_over.message, taken_over.redelivered) == (message, True)
+    assert (elsewhere.message, elsewhere.redelivered) == (message, False)
+    await RedisPublisher(client, prefix=prefix).publish([Message(TOPIC, 2)])
+    assert (await first_of(heir)).message.read() == 2
+
+
+async def test_a_consumer_that_waits_is_given_what_comes(client: Redis, prefix: str) -> None:
+    subscription = RedisSubscription(client, TOPIC, "members", "members-1", prefix=prefix)
+    waiting = asyncio.create_task(first_of(subscription))
+    await asyncio.sleep(0)
+    await RedisPublisher(client, prefix=prefix).publish([Message(TOPIC, 1)])
+    assert (await waiting).message.read() == 1
+
+
+async def test_a_stream_keeps_about_as_many_entries_as_it_is_told(
+    client: Redis, prefix: str
+) -> None:
+    publisher = RedisPublisher(client, prefix=prefix, length_max=100)
+    for _ in range(5):
+        await publisher.publish([Message(TOPIC, number) for number in range(100)])
+    assert 100 <= await client.xlen(f"{prefix}{{{TOPIC}}}") < 300
+
+
+async def test_jetstream_says_what_was_delivered_before(nats_server: NatsServer) -> None:
+    connection = await nats.connect(nats_server.url)
+    jetstream = connection.jetstream()
+    await jetstream.add_stream(name="receiving", subjects=[TOPIC])
+    consumer = await jetstream.pull_subscribe(TOPIC, durable="members")
+    message = Message(TOPIC, {"order": 17}, key="17")
+    await JetStreamPublisher(jetstream).publish([message])
+
+    (received,) = await consumer.fetch(1, timeout=20)
+    first = JetStreamDelivery(received)
+    await received.nak()
+    (again,) = await consumer.fetch(1, timeout=20)
+    second = JetStreamDelivery(again)
+    await second.ack()
+    await connection.drain()
+
+    assert (first.message, first.redelivered) == (message, False)
+    assert (second.message, second.redelivered) == (message, True)
+
+
+async def test_what_cannot_be_received_is_refused_at_the_door(
+    redis_server: RedisServer, client: Redis
+) -> None:
+    def subscribe(redis: Redis, **options: float) -> RedisSubscription:
+        return RedisSubscription(redis, TOPIC, "g", "c", **options)  # type: ignore[arg-type]
+
+    async with Redis.from_url(redis_server.url, decode_responses=True) as decoding:
+        with pytest.raises(trypact.errors.InvalidRequest, match="decode_responses=False"):
+            subscribe(decoding)
+    with pytest.raises(trypact.errors.InvalidRequest, match="idle: is -1 s; allowed: 0 to 86400"):
+        subscribe(client, idle=-1)
+    with pytest.raises(trypact.errors.InvalidRequest, match="batch: is 0; allowed: 1 to 1000"):
+        subscribe(client, batch=0)
+    with pytest.raises(trypact.errors.InvalidRequest, match="remember: is 0 s"):
+        RedisPublisher(client, remember=0)
+
+
+def test_the_packages_import_what_is_optional_only_when_it_is_asked_for() -> None:
+    script = (
+        "import sys, trypact.outbox, trypact.inbox;"
+        "print([name for name in ('sqlalchemy', 'redis', 'nats', 'click') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["outbox", "inbox"])
+def test_every_exported_name_is_there(package: str) -> None:
+    module = getattr(__import__(f"trypact.{package}"), package)
+    assert [name for name in module.__all__ if getattr(module, name).__doc__ is None] == []
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
