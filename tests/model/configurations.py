@@ -74,5 +74,6 @@ def configurations(branches: int) -> dict[str, Config]:
         ),
         "budgets": Config((saga("a", attempts=1), saga("b", "a", retry_for_ms=2)), faults=3),
         "pending": Config((tcc("a"), saga("b", "a")), faults=1, pending=True),
+        "reservations that end": Config((tcc("a"), tcc("b")), faults=2, expires=True),
         "many faults": Config((tcc("a"), notice("b", "a", delay_ms=1)), faults=3, pending=True),
     }

@@ -37,6 +37,7 @@ from trypact_coordinator.core.machine import OPERATION_OF
 from trypact_coordinator.core.order import roles_of
 from trypact_coordinator.core.outcome import Outcome
 from trypact_coordinator.core.transaction import (
+    NEVER,
     PARKED,
     SETTLED,
     UNDOABLE,
@@ -210,6 +211,9 @@ class Model:
         if fence is Fence.NONE:
             yield Fence.TRIED, Ok()
             yield Fence.REFUSED, Refused("no")
+            if self.config.expires:
+                yield Fence.TRIED, Ok(expires_at_us=NOW + TICK)
+                yield Fence.TRIED, Ok(expires_at_us=NOW + 2 * DEADLINE_TICKS * TICK)
             if self.config.pending:
                 yield Fence.PENDING, Pending()
         elif fence is Fence.PENDING:
@@ -365,6 +369,8 @@ class Model:
                 continue
             if one.decided and world.verdict not in (Decision.UNDECIDED, one.decision):
                 raise Violation(f"I3: {one.decision.name} after {world.verdict.name}")
+            if NOW + DEADLINE_TICKS * TICK < one.deadline_at < NEVER:
+                raise Violation("the deadline is later than the initiator said")
             if one.settled:
                 self._check_atomic(world, one)
         unfinished = not durable.settled or any(b.state not in SETTLED for b in durable.branches)

@@ -350,3 +350,11 @@ def test_a_budget_that_forgets_what_may_have_run_is_found(monkeypatch: pytest.Mo
 def test_a_budget_of_who_has_none_is_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(answers, "_is_spent", lambda one, branch: True)
     must_find(Model(Config((saga("a"),), faults=2)), "decided by nobody")
+
+
+def test_a_reservation_that_lengthens_the_deadline_is_found(monkeypatch: pytest.MonkeyPatch):
+    def lengthens(one: Draft, branch: Branch, expires_at: int) -> None:
+        one.change(deadline_at=expires_at)
+
+    monkeypatch.setattr(answers, "_shorten_deadline", lengthens)
+    must_find(Model(PARALLEL._replace(expires=True)), "later than the initiator said")

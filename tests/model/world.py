@@ -58,6 +58,8 @@ class Config(NamedTuple):
     interactive: bool = False
     operator: bool = False
     pending: bool = False
+    # Reservations may say how long they last.
+    expires: bool = False
     # Deliveries that join with Commit or Rollback.
     deliveries: tuple[BranchSpec, ...] = ()
 

@@ -10,7 +10,8 @@ the diff as you would read code.
         ID KIND [ACTION] [after=A,B] [on=confirm|cancel|any] [delay=5s] [pivot]
                          [attempts=3] [retry_for=30s] [topic=order.paid]
     subscribe TOPIC [ACTION ...]                who takes a topic's messages from now on
-    answer ID OPERATION ok [RESULT] | refused REASON | retry 2s | pending | unknown [ERROR]
+    answer ID OPERATION ok [until=30s] [RESULT] | refused REASON | retry 2s | pending
+                        | unknown [ERROR]
     answer ID OPERATION #ATTEMPT ...            (an older call's answer)
     report ID OPERATION ok [RESULT] | refused REASON
     register                                    + one branch line
@@ -159,10 +160,13 @@ def read_branch(line: str) -> BranchSpec:
     )
 
 
-def read_answer(words: list[str]) -> Answer:
+def read_answer(words: list[str], now: int) -> Answer:
     """Read an answer: its name and what comes with it."""
     name, rest = words[0], " ".join(words[1:])
     match name:
+        case "ok" if rest.startswith("until="):
+            until, _, rest = rest.removeprefix("until=").partition(" ")
+            return Ok(rest.encode(), now + duration_us(until))
         case "ok":
             return Ok(rest.encode())
         case "refused":
@@ -240,9 +244,9 @@ class Scene:
                 if answer[0].startswith("#"):
                     attempt = int(answer.pop(0)[1:])
                 kind = Operation[operation.upper()]
-                return Answered(branch_id, kind, attempt, read_answer(answer))
+                return Answered(branch_id, kind, attempt, read_answer(answer, self.now))
             case ["report", branch_id, operation, *answer]:
-                told = read_answer(answer)
+                told = read_answer(answer, self.now)
                 assert isinstance(told, Ok | Refused)
                 return Reported(branch_id, Operation[operation.upper()], told)
             case ["register"]:

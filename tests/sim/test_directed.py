@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from trypact.testing.mortal import CountedIds
 from trypact.testing.virtual_loop import VirtualLoop
 from trypact_coordinator.core.admission import fingerprint
-from trypact_coordinator.core.events import Answer, Ok, Pending
+from trypact_coordinator.core.errors import ShuttingDown
+from trypact_coordinator.core.events import Answer, Ok, Pending, Unknown
 from trypact_coordinator.core.outcome import Call, Reply
 from trypact_coordinator.core.transaction import (
     BranchSpec,
@@ -35,18 +36,33 @@ class Stage:
         self.store.registry["shop", "i"] = Instance("shop", "i", "shop", (("do", tuple(Kind)),), 0)
         self.answers: dict[tuple[Operation, str], Answer] = {}
         self.heard: list[tuple[Operation, str]] = []
-        self.coordinator = Coordinator(
+        # When each was heard first.
+        self.heard_at: dict[tuple[Operation, str], int] = {}
+        self.loop = loop
+        self.coordinator = self._coordinator()
+
+    def _coordinator(self) -> Coordinator:
+        return Coordinator(
             MemoryJournal(self.store),
             LoopbackTransport({"shop": self.serve}),
             CountedIds(),
-            JournalClock(lambda: loop.us * 1000),
+            JournalClock(lambda: self.loop.us * 1000),
             replace(POLICY, pending_poll_ms=5_000),
             SETTINGS,
         )
 
+    async def restart(self) -> None:
+        """Another coordinator takes the journal from one that has died."""
+        self.coordinator._driver.abandon(ShuttingDown())
+        await self.coordinator.stop(0)
+        self.store.crash()
+        self.coordinator = self._coordinator()
+        await self.coordinator.start("the next one")
+
     async def serve(self, call: Call) -> Answer:
         key = (call.operation, call.branch_id)
         self.heard.append(key)
+        self.heard_at.setdefault(key, self.coordinator.clock.now())
         return self.answers.get(key, Ok(b"done"))
 
 
@@ -122,6 +138,52 @@ def test_a_coordinator_with_nothing_to_write_learns_that_it_was_replaced():
         await MemoryJournal(stage.store).open("another")
         error = await asyncio.wait_for(stage.coordinator.fatal, 2)
         assert error.reason == "OWNERSHIP_LOST"
+
+    play(scene)
+
+
+def test_a_reservation_that_ends_frees_what_a_vanished_initiator_left():
+    """Half an hour after the Try, though the deadline is a day away and the coordinator died."""
+
+    async def scene(stage: Stage) -> None:
+        day_ms, minutes_us = 86_400_000, 60_000_000
+        spec = replace(INTERACTIVE, timeout_ms=day_ms, fingerprint=fingerprint("order", day_ms, ()))
+        ends_at = stage.coordinator.clock.now() + 30 * minutes_us
+        stage.answers[Operation.TRY, "a"] = Ok(b"seat 17", ends_at)
+        await stage.coordinator.try_branch("x", spec, tcc("a"))
+        await asyncio.sleep(60)
+        await stage.restart()
+        await asyncio.sleep(28 * 60)
+        assert (Operation.CANCEL, "a") not in stage.heard
+        tx = await stage.coordinator.wait("x", Reply.SETTLED)
+        assert tx.state is State.CANCELLED
+        late_us = stage.coordinator.clock.now() - ends_at
+        assert 0 <= late_us < minutes_us
+
+    play(scene)
+
+
+def test_a_delayed_message_closes_the_order_that_nobody_paid_though_the_coordinator_dies():
+    """The message is the timer: it is in the journal, and leaves once its time has come."""
+
+    async def scene(stage: Stage) -> None:
+        close = BranchSpec("close", Kind.MESSAGE, "shop.do", delay_ms=30 * 60_000)
+        branches = (tcc("a"), close)
+        spec = Spec("y", "order", 1000, fingerprint("order", 1000, branches))
+        await stage.coordinator.execute(spec, branches, Reply.SETTLED)
+        decided_at = stage.coordinator.clock.now()
+        for _ in range(3):
+            await asyncio.sleep(9 * 60)
+            await stage.restart()
+        assert (Operation.DELIVER, "close") not in stage.heard
+        stage.answers[Operation.DELIVER, "close"] = Unknown("still closing")
+        await asyncio.sleep(4 * 60)
+        await stage.restart()
+        assert stage.heard_at[Operation.DELIVER, "close"] >= decided_at + 30 * 60_000_000
+        del stage.answers[Operation.DELIVER, "close"]
+        await asyncio.sleep(2 * 60)
+        durable = stage.store.transactions["y"][0].branch("close")
+        assert durable.state is BranchState.DELIVERED
 
     play(scene)
 

@@ -67,7 +67,18 @@ def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: 
         stuck=False,
     )
     draft.note(_OK_SAID[operation], branch.spec.id)
+    if answer.expires_at_us and not draft.tx.decided:
+        _shorten_deadline(draft, branch, answer.expires_at_us)
     draft.progressed(operation)
+
+
+def _shorten_deadline(draft: Draft, branch: Branch, expires_at: int) -> None:
+    """Decide no later than a reservation lasts; it is released by Cancel, and never by itself."""
+    early_us = draft.tx.deadline_at - expires_at
+    if early_us > 0:
+        draft.change(deadline_at=expires_at)
+        said = f"by {early_us // MILLISECOND} ms, when its reservation ends"
+        draft.note("deadline shortened", branch.spec.id, said)
 
 
 def _refused(
