@@ -7,6 +7,7 @@ PAYLOAD_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 64 * 1024
 REASON_BYTES_MAX = 1024
 BRANCH_ID_BYTES_MAX = 64
+TOPIC_BYTES_MAX = 128
 # How deep payloads may nest; keeps a hostile one from exhausting the interpreter's stack.
 PAYLOAD_DEPTH_MAX = 64
 # The longest wait a handler may ask for with RetryLater.

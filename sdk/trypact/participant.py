@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from trypact._declarations import SagaDecorator, SagaFunctions, TccDecorator, declare
 from trypact._handlers import Handler, HandlerT, Handling
-from trypact._signatures import is_async, request_of, require_handler
+from trypact._signatures import is_async, name_of, request_of, require_handler
 from trypact.action import Action
 from trypact.call import Answer, Arrived, FencedCall
 from trypact.fence.contract import AsyncFence, BatchFence, Fence, FinishingFence, Verdict
 from trypact.kinds import Kind, Operation
+from trypact.limits import TOPIC_BYTES_MAX
 from trypact.observed import Observer
 from trypact.reporting import AsyncReporter, Reporter
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trypact.sync_client import SyncClient
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TOPIC = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 # Calls that share a local transaction by default; more gain little and are undone together.
 BATCH_CALLS_MAX = 64
@@ -106,6 +108,8 @@ class Participant:
         self.batches_overtake = isinstance(fence, BatchFence) and not fence.one_writer
         self._observer = observer
         self._served: dict[tuple[str, Kind], Served] = {}
+        # The verbs that take the messages to topics.
+        self._topics: dict[str, str] = {}
         # Actions made of functions, of which some may still be missing.
         self._functions: list[SagaFunctions] = []
 
@@ -149,6 +153,45 @@ class Participant:
     ) -> Callable[[HandlerT], HandlerT]:
         """Serve notices of an action with a function of (call, connection); see `tcc`."""
         return self._declared(Kind.NOTICE, action, request, batch)
+
+    def subscribe(
+        self, *topics: str, verb: str = "", request: Any = None, batch: bool = True
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Serve messages to topics with a function of (call, connection).
+
+            @points.subscribe("order.paid")
+            def add_points(call: Call[Paid], connection: Connection) -> None: ...
+
+        It gets the messages of every transaction that begins once the coordinator has registered
+        it, and is an action like others: "points.add_points".
+
+        Args:
+            topics: lower-case words with dots between them, at most 128 characters.
+            verb: the second half of the action's name; the function's own name if not given.
+            request: see `tcc`.
+            batch: see `tcc`.
+
+        Raises what `tcc` does, and ValueError for a topic of another form, or that another action
+        of this participant takes.
+        """
+        for topic in topics:
+            if not _TOPIC.fullmatch(topic) or len(topic) > TOPIC_BYTES_MAX:
+                raise ValueError(
+                    f"{topic!r} is no topic; allowed: lower-case words with dots between them, at "
+                    f"most {TOPIC_BYTES_MAX} characters"
+                )
+            if topic in self._topics or topics.count(topic) > 1:
+                raise ValueError(f"{self.name} takes the messages to {topic} already")
+        if not topics:
+            raise ValueError("subscribe names no topic; allowed: at least one")
+
+        def declared(target: HandlerT) -> HandlerT:
+            name = verb or name_of(target).rpartition(".")[2]
+            served = self._declared(Kind.MESSAGE, name, request, batch)(target)
+            self._topics.update(dict.fromkeys(topics, name))
+            return cast("HandlerT", served)
+
+        return declared
 
     def _declared(
         self, kind: Kind, action: str | Action[Any, Any], request: Any, batch: bool
@@ -209,6 +252,11 @@ class Participant:
         for verb, kind in self._served:
             found[verb] = (*found.get(verb, ()), kind)
         return found
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """The topics it has subscribed to, each with the verb that takes its messages."""
+        return self._topics
 
     def serve(
         self,

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -129,15 +130,31 @@ class Registration:
 
 
 def registration_request(
-    participant: str, instance: str, endpoint: str, actions: dict[str, tuple[Kind, ...]]
+    participant: str,
+    instance: str,
+    endpoint: str,
+    actions: Mapping[str, Sequence[Kind]],
+    topics: Mapping[str, str] = MappingProxyType({}),
 ) -> registry_pb2.RegisterRequest:
-    """Describe an instance as it travels."""
+    """Describe an instance as it travels.
+
+    Args:
+        participant: its name.
+        instance: what tells it from its siblings.
+        endpoint: where the coordinator reaches it.
+        actions: the verbs it serves, each with its kinds.
+        topics: the topics it has subscribed to, each with the verb that takes its messages.
+    """
     return registry_pb2.RegisterRequest(
         participant=participant,
         instance=instance,
         endpoint=endpoint,
         actions=[
-            registry_pb2.Action(verb=verb, kinds=[kind.wire for kind in kinds])
+            registry_pb2.Action(
+                verb=verb,
+                kinds=[kind.wire for kind in kinds],
+                topics=sorted(topic for topic, taker in topics.items() if taker == verb),
+            )
             for verb, kinds in actions.items()
         ],
     )

@@ -120,7 +120,8 @@ class Serving:
                 self._participant.name,
                 self.instance,
                 self._endpoint,
-                dict(self._participant.actions),
+                self._participant.actions,
+                self._participant.topics,
             )
             self._registration = Registration(self._coordinator, request)
             self._registration.start()

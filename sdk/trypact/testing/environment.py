@@ -137,8 +137,9 @@ class Environment(Client):
         await process.start()
         registry = RegistryService(process.coordinator)
         for name, endpoint in self._endpoints.items():
-            actions = dict(endpoint.participant.actions)
-            await registry.Register(registration_request(name, name, name, actions), None)
+            served = endpoint.participant
+            request = registration_request(name, name, name, served.actions, served.topics)
+            await registry.Register(request, None)
 
     def note(self, text: str) -> None:
         """Write a line into the trace."""

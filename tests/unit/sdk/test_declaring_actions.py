@@ -17,6 +17,7 @@ from trypact.fence import SqlAlchemyFence, sqlite_engine
 from trypact.fence.contract import AsyncHandler
 from trypact.kinds import Decision, Kind, Operation
 from trypact.participant import NotServed
+from trypact.registration import registration_request
 
 
 @dataclass
@@ -289,3 +290,44 @@ def test_only_the_try_of_a_tcc_branch_reserves(shop: trypact.Participant) -> Non
 def test_a_reservation_has_some_time_and_an_end(expires_in: float) -> None:
     with pytest.raises(ValueError, match="allowed: more than 0, and an end"):
         trypact.Reserved(7, expires_in=expires_in)
+
+
+# ---------------------------------------------------------------- topics
+
+
+def test_a_subscription_is_an_action_with_the_functions_own_name(
+    shop: trypact.Participant,
+) -> None:
+    @shop.subscribe("order.paid", "order.gifted")
+    def add_points(call: Call[Reserve], connection: Any) -> str:
+        return call.request.sku
+
+    shop.subscribe("order.closed", verb="forget")(lambda call, connection: None)
+
+    assert shop.actions == {"add_points": ("message",), "forget": ("message",)}
+    request = registration_request("shop", "one", "127.0.0.1:1", shop.actions, shop.topics)
+    topics = {action.verb: list(action.topics) for action in request.actions}
+    assert topics == {"add_points": ["order.gifted", "order.paid"], "forget": ["order.closed"]}
+    call = arrived(DELIVER, Kind.MESSAGE)
+    fenced = call.fenced._replace(action="shop.add_points")
+    assert shop.answer(call._replace(fenced=fenced)) == Ok(b'"a"')
+
+
+def test_a_topic_is_taken_once_and_has_a_form(shop: trypact.Participant) -> None:
+    shop.subscribe("order.paid")(note)
+
+    with pytest.raises(ValueError, match=r"shop takes the messages to order\.paid already"):
+        shop.subscribe("order.paid", verb="other")
+    with pytest.raises(ValueError, match=r"shop takes the messages to a\.b already"):
+        shop.subscribe("a.b", "a.b")
+    with pytest.raises(ValueError, match="names no topic; allowed: at least one"):
+        shop.subscribe()
+    with pytest.raises(ValueError, match="'<lambda>' is no action's verb"):
+        shop.subscribe("a.b")(lambda call, connection: None)
+    for wrong in ("", "Order.paid", "order.", "a b", "a" * 129):
+        with pytest.raises(ValueError, match="is no topic; allowed: lower-case words with dots"):
+            shop.subscribe(wrong)
+    assert set(shop.topics) == {"order.paid"}
+
+
+def note(call: Any, connection: Any) -> None: ...
