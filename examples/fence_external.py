@@ -6,7 +6,7 @@ With `trypact dev` in another terminal:
     try, nothing is known: the card is charged, and the answer is lost
     try, unknown is known: the card was charged
     confirm, done is known: payment-1 is kept
-    confirmed, and the card was charged once
+    confirmed, and the card was charged 1 time
 """
 
 import asyncio
@@ -69,8 +69,7 @@ async def main() -> None:
     ):
         await server.wait_registered()
         outcome = await client.execute("order", [tcc("cards.charge", Charge(1_200))])
-    assert len(api.payments) == 1
-    print(f"{outcome.state}, and the card was charged once")
+    print(f"{outcome.state}, and the card was charged {len(api.payments)} time")
 
 
 asyncio.run(main())
