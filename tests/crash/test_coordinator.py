@@ -6,10 +6,13 @@ journal at the same address, answers.
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 import trypact
 from trypact.ids import new_xid
+from trypact.v1 import admin_pb2, admin_pb2_grpc
 from trypact_coordinator.runtime.failpoints import Failpoint
 
 from tests.crash.conftest import Coordinators
@@ -18,7 +21,10 @@ from tests.servers.process import NotSaid
 
 KILLED = -9
 CONFIRMED = [
+    ("charge", "try"),
+    ("hint", "deliver"),
     ("ship", "try"),
+    ("stamp", "try"),
     ("take", "confirm"),
     ("take", "try"),
     ("take-2", "confirm"),
@@ -27,13 +33,17 @@ CONFIRMED = [
 ]
 
 
-def mixed() -> list[trypact.Branch]:
-    """A transaction with a branch of each kind that must not be lost."""
+def mixed(charge: int = 6) -> list[trypact.Branch]:
+    """A transaction of all kinds, with a pivot and a step after it."""
+    before = ["take", "take-2", "ship"]
     return [
-        trypact.tcc("vault.take", {"amount": 3}),
+        trypact.tcc("vault.take", {"amount": 3}, attempts=100),
         trypact.tcc("vault.take", {"amount": 4}),
-        trypact.saga("vault.ship", {"amount": 5}),
-        trypact.message("vault.tell", {}, after=["ship"]),
+        trypact.saga("vault.ship", {"amount": 5}, retry_for=60.0),
+        trypact.saga("vault.ship", {"amount": charge}, id="charge", after=before, pivot=True),
+        trypact.saga("vault.ship", {"amount": 1}, id="stamp", after=["charge"]),
+        trypact.message("vault.tell", {}, after=["stamp"]),
+        trypact.notice("vault.hint", {}, after=["tell"], attempts=100),
     ]
 
 
@@ -51,12 +61,12 @@ async def test_a_confirmed_transaction_happens_once_and_wholly_after_kill_nine(
         await coordinators.start()
 
         outcome = await execute
-        await asyncio.to_thread(vault.wait_for, xid, "tell", "deliver")
+        await asyncio.to_thread(vault.wait_for, xid, "hint", "deliver")
 
     assert outcome.final
     assert outcome.confirmed
     assert vault.effects_of(xid) == CONFIRMED
-    assert vault.balance() == (TOTAL - 12, 0, 12)
+    assert vault.balance() == (TOTAL - 19, 0, 19)
 
 
 @pytest.mark.parametrize("failpoint", Failpoint, ids=lambda failpoint: failpoint.value)
@@ -64,7 +74,7 @@ async def test_a_refused_transaction_leaves_nothing_behind_after_kill_nine(
     failpoint: Failpoint, coordinators: Coordinators, tmp_path: Path
 ) -> None:
     vault, xid = Vault(tmp_path / "vault.db"), new_xid()
-    branches = [*mixed(), trypact.tcc("vault.take", {"amount": TOTAL + 1}, after=["ship"])]
+    branches = mixed(charge=TOTAL + 1)
     doomed = await coordinators.start(failpoint.value)
     serving = participant_of(vault).serve(coordinator=coordinators.address, instance="vault-1")
     async with serving, trypact.Client(coordinators.address) as client:
@@ -77,11 +87,47 @@ async def test_a_refused_transaction_leaves_nothing_behind_after_kill_nine(
             await execute
 
     assert cancelled.value.outcome.final
-    assert cancelled.value.refused_branch_id == "take-3"
+    assert cancelled.value.refused_branch_id == "charge"
     assert vault.balance() == (TOTAL, 0, 0)
-    effects = vault.effects_of(xid)
-    tried = [branch_id for branch_id, operation in effects if operation == "try"]
-    assert effects == sorted((one, what) for one in tried for what in ("try", "cancel"))
+    undone = [(one, what) for one in ("take", "take-2", "ship") for what in ("try", "cancel")]
+    assert vault.effects_of(xid) == sorted(undone)
+
+
+async def test_a_delayed_message_is_a_timer_that_survives_kill_nine(
+    coordinators: Coordinators, tmp_path: Path
+) -> None:
+    """The order is closed when its time is up, by a coordinator that never saw it begin."""
+    vault, xid = Vault(tmp_path / "vault.db"), new_xid()
+    branches = [
+        trypact.tcc("vault.take", {"amount": 1}),
+        trypact.message("vault.tell", {}, id="close", delay=1.5),
+    ]
+    doomed = await coordinators.start(Failpoint.AFTER_FINISH.value)
+    serving = participant_of(vault).serve(coordinator=coordinators.address, instance="vault-1")
+    async with serving, trypact.Client(coordinators.address) as client:
+        await serving.wait_registered()
+        execute = asyncio.create_task(client.execute("order", branches, xid=xid))
+        assert await asyncio.to_thread(doomed.wait) == KILLED, "the failpoint was not hit"
+        assert ("close", "deliver") not in vault.effects_of(xid)
+        await coordinators.start()
+
+        assert (await execute).confirmed
+        await asyncio.to_thread(vault.wait_for, xid, "close", "deliver")
+        decided, delivered = await _instants(coordinators.address, xid)
+
+    assert delivered - decided >= 1_500_000
+    assert vault.effects_of(xid) == [("close", "deliver"), ("take", "confirm"), ("take", "try")]
+
+
+async def _instants(address: str, xid: str) -> tuple[int, int]:
+    """When it was decided, and when its delivery was acknowledged, as its timeline says."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        show: Any = admin_pb2_grpc.AdminServiceStub(channel).ShowTransaction
+        at: dict[str, int] = {}
+        while "deliver ok" not in at:
+            shown = await show(admin_pb2.ShowTransactionRequest(xid=xid))
+            at = {line.event: line.at.ToMicroseconds() for line in shown.transaction.timeline}
+    return at["decided confirm"], at["deliver ok"]
 
 
 async def test_a_hundred_transactions_in_flight_all_end_after_kill_nine(

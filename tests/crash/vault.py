@@ -155,6 +155,7 @@ def participant_of(vault: Vault) -> trypact.Participant:
             vault.move(call, connection, spent=-call.request.amount, free=call.request.amount)
 
     @served.message("tell", request=Move)
+    @served.notice("hint", request=Move)
     def tell(call: trypact.Call[Move], connection: Connection) -> None:
         vault.move(call, connection)
 
