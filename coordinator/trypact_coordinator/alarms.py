@@ -1,19 +1,20 @@
 """Many deadlines, one timer: nearly all of them are called off long before they are due.
 
 A timer of the event loop costs more to make and to cancel than most of what it guards. Here an
-alarm is an entry of a dict, and one timer of the loop waits for the earliest. Nothing rings early;
-where many are set, one may ring late, by about a microsecond for each that is set.
+alarm is an entry of a dict and of a heap, and one timer of the loop waits for the earliest. What is
+called off leaves the dict at once, and the heap when its time comes or most of the heap is such.
 """
 
 import asyncio
 from collections.abc import Callable, Hashable
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
-# What looking at one alarm may cost, so that looking at all of them stays a small part of the
-# loop's time.
-_SECONDS_FOR_EACH = 2e-6
+# Entries that were called off are swept out once they outnumber the others by so many.
+_CALLED_OFF_MAX = 64
 
 
 class Alarms(Generic[KeyT]):
@@ -27,12 +28,19 @@ class Alarms(Generic[KeyT]):
         self._ring = ring
         self._loop = asyncio.get_running_loop()
         self._due: dict[KeyT, float] = {}
+        # The earliest first; one that is not what `_due` says was called off, or set anew.
+        self._queue: list[tuple[float, int, KeyT]] = []
+        self._order = count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
     def set(self, key: KeyT, seconds: float) -> None:
         """Ring once that much time has passed, instead of when it was to ring before."""
         at = self._due[key] = self._loop.time() + seconds
+        heappush(self._queue, (at, next(self._order), key))
+        if len(self._queue) > 2 * len(self._due) + _CALLED_OFF_MAX:
+            self._queue = [entry for entry in self._queue if self._is_set(entry)]
+            heapify(self._queue)
         if at < self._timer_at:
             self._wait_until(at)
 
@@ -43,9 +51,13 @@ class Alarms(Generic[KeyT]):
     def clear(self) -> None:
         """Cancel all of them."""
         self._due.clear()
+        self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer, self._timer_at = None, float("inf")
+
+    def _is_set(self, entry: tuple[float, int, KeyT]) -> bool:
+        return self._due.get(entry[2]) == entry[0]
 
     def _wait_until(self, at: float) -> None:
         if self._timer is not None:
@@ -56,17 +68,26 @@ class Alarms(Generic[KeyT]):
         """Ring what is due, and wait for what is due next."""
         self._timer, self._timer_at = None, float("inf")
         now = self._loop.time()
+        queue, due = self._queue, []
+        while queue and queue[0][0] <= now:
+            due.append(heappop(queue))
+        due.reverse()
         try:
-            for key in [key for key, at in self._due.items() if at <= now]:
+            while due:
+                entry = due.pop()
                 # What rang before may have cancelled it, or set it anew.
-                at = self._due.get(key)
-                if at is not None and at <= now:
-                    del self._due[key]
-                    self._ring(key)
+                if self._is_set(entry):
+                    del self._due[entry[2]]
+                    self._ring(entry[2])
         finally:
             # Also when one of them failed: the others are not to wait for it.
-            if self._due:
-                pause = len(self._due) * _SECONDS_FOR_EACH
-                earliest = max(min(self._due.values()), now + pause)
-                if earliest < self._timer_at:
-                    self._wait_until(earliest)
+            for entry in due:
+                heappush(self._queue, entry)
+            self._wait_for_next()
+
+    def _wait_for_next(self) -> None:
+        queue = self._queue
+        while queue and not self._is_set(queue[0]):
+            heappop(queue)
+        if queue and queue[0][0] < self._timer_at:
+            self._wait_until(queue[0][0])

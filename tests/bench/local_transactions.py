@@ -156,10 +156,9 @@ class Store:
     def with_savepoints(self, calls: Sequence[Arrived]) -> list[Answer]:
         """One transaction, and in it everything as it is for one call."""
         asked = [self.plain._handling(call.fenced).asked(call) for call in calls]
-        connection = self.fence._open()
-        with connection:
-            answers = [self.fence._answer(connection, one.call, one.handler) for one in asked]
-            connection.commit()
+        with self.fence.database.begin() as transaction:
+            answers = [self.fence._answer(transaction, one.call, one.handler) for one in asked]
+            transaction.commit("the benchmark")
         return answers
 
     def in_a_batch(self, calls: Sequence[Arrived]) -> list[Any]:

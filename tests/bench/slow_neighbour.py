@@ -1,8 +1,10 @@
 """What a bad neighbour costs: `python -m tests.bench.slow_neighbour [JOURNAL]`.
 
-A load at no-op participants, alone and then beside a steady stream of transactions that name a
-participant which never answers and another which answers after 5 seconds. Once by 64 clients, which
-take all the coordinator has left, and once by a schedule that is well within what it can do.
+A load at no-op participants, alone and then beside a steady stream of transactions of two others:
+first at participants that answer at once, then at one which never answers and one which answers
+after 5 seconds. The difference of the last two is what hanging costs; a stream costs its share in
+any case. Once by 64 clients, which take all the coordinator has left, and once by a schedule that
+is well within what it can do.
 """
 
 import asyncio
@@ -20,8 +22,10 @@ from tests.bench.rig import Rig, started
 CLIENTS = 64
 ARRIVALS = 1000.0
 # Participant -> seconds after which it answers; 0 is never.
-NEIGHBOURS = {"hung": 0, "slow": 5}
-# Transactions that name each of them, a second.
+STALLING = {"hung": 0, "slow": 5}
+# Those with the same stream of transactions that answer at once.
+PROMPT = PARTICIPANTS[: len(STALLING)]
+# Transactions that name each neighbour, a second.
 RATE = 50.0
 # Until calls time out, and breakers open.
 SETTLE_SECONDS = 8.0
@@ -47,15 +51,17 @@ def rows(rig: Rig, journal: str, seconds: float = 5.0) -> Iterator[Row]:
         rig.journal(journal) as url,
         rig.coordinator(url) as (_, address),
     ):
-        for name, late in NEIGHBOURS.items():
+        for name, late in STALLING.items():
             process, endpoint = started("stalling", str(late))
             stack.callback(process.kill)
             register(address, endpoint, [name])
-        neighbours = " and ".join(NEIGHBOURS)
         for load in (f"{CLIENTS} clients", f"{ARRIVALS:,.0f} a second"):
             alone = run(_healthy(address, load, 1.0, seconds))
             yield _row(journal, load, "nobody", alone)
-            yield _row(journal, load, neighbours, run(_beside(address, load, seconds)))
+            prompt = run(_beside(address, load, seconds, PROMPT))
+            yield _row(journal, load, "two that answer", prompt)
+            stalling = run(_beside(address, load, seconds, tuple(STALLING)))
+            yield _row(journal, load, " and ".join(STALLING), stalling)
 
 
 async def _healthy(address: str, load: str, warm_up_seconds: float, seconds: float) -> Seen:
@@ -65,8 +71,8 @@ async def _healthy(address: str, load: str, warm_up_seconds: float, seconds: flo
     return await initiator.scheduled(ARRIVALS, warm_up_seconds, seconds)
 
 
-async def _beside(address: str, load: str, seconds: float) -> Seen:
-    initiators = [Initiator(address, (name,), name) for name in NEIGHBOURS]
+async def _beside(address: str, load: str, seconds: float, neighbours: tuple[str, ...]) -> Seen:
+    initiators = [Initiator(address, (name,), name) for name in neighbours]
     lasting = SETTLE_SECONDS + seconds + 60
     asking = [asyncio.create_task(one.scheduled(RATE, 0, lasting)) for one in initiators]
     try:

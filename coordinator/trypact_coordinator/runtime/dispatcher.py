@@ -36,7 +36,7 @@ _TRY = Operation.TRY
 _CLOSED = BreakerState.CLOSED
 
 # How often the wait of a Try doubles that a breaker spares its participant again and again.
-_SPARED_DOUBLINGS_MAX = 3
+_SPARED_DOUBLINGS_MAX = 5
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
