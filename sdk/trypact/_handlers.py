@@ -47,6 +47,10 @@ def many(handler: MarkedT) -> MarkedT:
     is undone, and it is asked again for each of the calls alone.
 
     Raises TypeError for what cannot be marked.
+
+        >>> @many
+        ... def confirm(calls, connection):
+        ...     print(len(calls), "calls in one statement")
     """
     try:
         setattr(handler, _MANY, True)

@@ -30,6 +30,11 @@ class Action(Generic[RequestT, ResultT]):
         result: what its Try (or Deliver) answers; nothing if not given.
 
     Raises ValueError for a name of another form.
+
+        >>> reserve = Action("inventory.reserve", request=dict, result=dict)
+        >>> async with client.transaction("order") as tx:
+        ...     await tx.try_(reserve, {"pieces": 2})
+        {'pieces': 2}
     """
 
     name: str

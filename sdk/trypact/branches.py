@@ -25,7 +25,12 @@ RequestT = TypeVar("RequestT")
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One branch of a transaction, as its initiator describes it."""
+    """One branch of a transaction, as its initiator describes it.
+
+    >>> branch = tcc("inventory.reserve", {"pieces": 2}, id="stock")
+    >>> branch.id, branch.payload
+    ('stock', b'{"pieces":2}')
+    """
 
     kind: Kind
     # "participant.verb".
@@ -74,6 +79,10 @@ def tcc(
         retry_for: seconds since the first failing call after which the same happens; 0 likewise.
 
     Raises PayloadError, LimitExceeded or InvalidRequest.
+
+        >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+        >>> outcome.result("reserve")
+        {'pieces': 2}
     """
     return branch_of(
         Kind.TCC, action, payload, id=id, after=after, attempts=attempts, retry_for=retry_for
@@ -104,6 +113,11 @@ def saga(
         pivot: it cannot be compensated, so its answer is the decision. It comes after all other
             tcc and saga branches, but for saga steps after it, which are done whatever it takes.
             For `execute`: in an interactive transaction the decision is yours.
+
+        >>> flight = saga("inventory.book", {"pieces": 1}, id="flight")
+        >>> hotel = saga("inventory.book", {"pieces": 1}, id="hotel", after=["flight"])
+        >>> str((await client.execute("trip", [flight, hotel])).state)
+        'confirmed'
     """
     return branch_of(
         Kind.SAGA,
@@ -142,6 +156,11 @@ def message(
         delay: seconds between the decision and the first delivery.
 
     Raises PayloadError, LimitExceeded or InvalidRequest.
+
+        >>> stock = tcc("inventory.reserve", {"pieces": 2}, id="stock")
+        >>> points = message("member.add_points", {"points": 30}, after=["stock"])
+        >>> (await client.execute("order", [stock, points])).confirmed
+        True
     """
     if bool(topic) == bool(action):
         raise InvalidRequest("message: needs an action or a topic; allowed: one of them")
@@ -174,6 +193,10 @@ def notice(
         attempts: deliveries after which it is given up; 0 for as many as the coordinator's policy
             says, or `retry_for` allows.
         retry_for: seconds since the first failing delivery after which it is given up; 0 for none.
+
+        >>> sorry = notice("notification.send", {"text": "sold out"}, on="cancel")
+        >>> (await client.execute("order", [sorry])).branch("send").state is BranchState.NOT_NEEDED
+        True
     """
     return branch_of(
         Kind.NOTICE,

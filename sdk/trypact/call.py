@@ -13,7 +13,12 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[RequestT]):
-    """What a handler is asked to do. The same request rides on every call of a branch."""
+    """What a handler is asked to do. The same request rides on every call of a branch.
+
+    >>> call = Call("xid", "stock", "inventory.reserve", Kind.TCC, Operation.TRY, {"pieces": 2})
+    >>> call.request["pieces"], str(call.operation), call.attempt
+    (2, 'try', 1)
+    """
 
     xid: str
     branch_id: str
@@ -53,7 +58,11 @@ class Arrived(NamedTuple):
 
 
 class PendingType(Enum):
-    """The type of PENDING."""
+    """The type of PENDING.
+
+    >>> def approve(call, connection):
+    ...     return PENDING  # a human looks at it, and `client.report` tells
+    """
 
     PENDING = "pending"
 
@@ -74,6 +83,9 @@ class Reserved(Generic[ResultT]):
         expires_in: seconds from now, by this service's clock.
 
     Raises ValueError for no time at all, and for ever.
+
+        >>> def try_(call, connection):
+        ...     return Reserved({"number": 12}, expires_in=600.0)
     """
 
     __slots__ = ("expires_in", "result")

@@ -51,6 +51,11 @@ class Client:
     One client serves any number of tasks of one event loop. Every method raises a TrypactError:
     CoordinatorUnavailable when the patience ends without an answer, or OutcomeUnknown when the
     coordinator may have decided all the same.
+
+        >>> async with Client("127.0.0.1:7000") as mine:
+        ...     outcome = await mine.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+        >>> str(outcome.state)
+        'confirmed'
     """
 
     def __init__(

@@ -10,6 +10,10 @@ into tasks that are made there, and not into threads (`contextvars.copy_context`
     structlog.configure(processors=[trypact.context.add_context, ...])
 
 Nothing is decided by it, and it is never sent anywhere.
+
+    >>> async with client.transaction("order", xid="order-18"):
+    ...     print(context.current().xid)
+    order-18
 """
 
 import logging

@@ -49,8 +49,11 @@
         ├── Refuse
         └── RetryLater
 
-The docstring of a class is its default message. A class with a `code` is what the coordinator
-means by that google.rpc.ErrorInfo reason.
+The first paragraph of a class's docstring is its default message. A class with a `code` is what
+the coordinator means by that google.rpc.ErrorInfo reason.
+
+    >>> issubclass(errors.XidConflict, errors.RequestRefused), errors.XidConflict.code
+    (True, 'XID_CONFLICT')
 """
 
 from functools import partial
@@ -63,13 +66,21 @@ if TYPE_CHECKING:
 
 
 class TrypactError(Exception):
-    """Something did not work."""
+    """Something did not work.
+
+    >>> try:
+    ...     await client.get("never-heard-of")
+    ... except TrypactError as error:
+    ...     print(error.code)
+    UNKNOWN_TRANSACTION
+    """
 
     # The stable google.rpc.ErrorInfo reason; empty for what never crosses the wire.
     code: ClassVar[str] = ""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(message or " ".join((type(self).__doc__ or "").split()))
+        said = (type(self).__doc__ or "").partition("\n\n")[0]
+        super().__init__(message or " ".join(said.split()))
 
 
 # ---------------------------------------------------------------- how transactions end
@@ -82,6 +93,12 @@ class TransactionCancelled(TrypactError):
         outcome: how the transaction and its branches stand.
         refused_branch_id: the branch that refused; empty if something else decided.
         reason: the reason it gave, or what decided instead ("the deadline passed").
+
+        >>> try:
+        ...     await client.execute("order", [tcc("inventory.reserve", {"pieces": 99})])
+        ... except TransactionCancelled as no:
+        ...     print(no.refused_branch_id, no.reason, no.outcome.state)
+        reserve out_of_stock cancelled
     """
 
     def __init__(self, outcome: "Outcome") -> None:
@@ -104,6 +121,11 @@ class BranchRefused(TrypactError):
     """A participant refused the Try of a branch; the transaction is being cancelled.
 
     Attributes: `xid`, `branch_id`, `action`, and `reason`, the participant's.
+
+        >>> async with client.transaction("order") as tx:
+        ...     await tx.try_("inventory.reserve", {"pieces": 99})
+        Traceback (most recent call last):
+        trypact.errors.BranchRefused: inventory.reserve refused branch 'reserve' of ...
     """
 
     def __init__(self, xid: str, branch_id: str, action: str, reason: str) -> None:
@@ -127,6 +149,12 @@ class OutcomeUnknown(TrypactError):
         xid: the transaction.
         reason: what stood in the way of an answer.
         outcome: how it stood when the patience ended; None where nobody said.
+
+        >>> look = tcc("inventory.reserve", {"pieces": 2, "look": True})
+        >>> async with Client("127.0.0.1:7000", patience=0.3) as hasty:
+        ...     await hasty.execute("order", [look], xid="order-17")
+        Traceback (most recent call last):
+        trypact.errors.OutcomeUnknown: transaction order-17 is undecided after ...
     """
 
     def __init__(self, xid: str, reason: str, outcome: "Outcome | None" = None) -> None:
@@ -144,7 +172,13 @@ class OutcomeUnknown(TrypactError):
 
 
 class CoordinatorUnavailable(TrypactError):
-    """The coordinator does not answer."""
+    """The coordinator does not answer.
+
+    >>> async with Client("127.0.0.1:1", patience=0.1) as lonely:
+    ...     await lonely.ping()
+    Traceback (most recent call last):
+    trypact.errors.CoordinatorUnavailable: the coordinator at 127.0.0.1:1 does not answer (...)
+    """
 
 
 class Starting(CoordinatorUnavailable):
@@ -182,6 +216,9 @@ class Overloaded(TrypactError):
 
     Attributes:
         retry_after: the coordinator's hint, in seconds.
+
+        >>> Overloaded(retry_after=0.5).retry_after
+        0.5
     """
 
     code = "OVERLOADED"
@@ -192,7 +229,12 @@ class Overloaded(TrypactError):
 
 
 class RequestRefused(TrypactError):
-    """The request cannot be carried out as it is; it changed nothing."""
+    """The request cannot be carried out as it is; it changed nothing.
+
+    >>> await client.execute("order", [tcc("stock.reserve")])
+    Traceback (most recent call last):
+    trypact.errors.UnknownParticipant: ...
+    """
 
 
 class FieldViolation(NamedTuple):
@@ -253,7 +295,12 @@ class ParticipantUnavailable(RequestRefused):
 
 
 class NoTransaction(RequestRefused):
-    """The call belongs to no transaction, and this is only possible in one."""
+    """The call belongs to no transaction, and this is only possible in one.
+
+    >>> client.joined()
+    Traceback (most recent call last):
+    trypact.errors.NoTransaction: The call belongs to no transaction, ...
+    """
 
 
 class UnknownTransaction(RequestRefused):
@@ -367,6 +414,10 @@ class PayloadError(TrypactError):
     Attributes:
         field: the path of what is wrong, "lines[0].sku"; empty for the payload as a whole.
         why: what is wrong with it.
+
+        >>> tcc("inventory.reserve", {"pieces": {1, 2}})
+        Traceback (most recent call last):
+        trypact.errors.PayloadError: payload.pieces: is set, which has no form in JSON (of ...)
     """
 
     def __init__(self, field: str, why: str) -> None:
@@ -435,6 +486,10 @@ class Refuse(HandlerAnswer):
 
     Raised by a handler: `raise Refuse("OUT_OF_STOCK: 3 of sku-1 wanted, 2 left")`. What the
     handler wrote in its connection is undone.
+
+        >>> def try_(call, connection):
+        ...     if call.request["pieces"] > 10:
+        ...         raise Refuse("out_of_stock")
     """
 
     def __init__(self, reason: str) -> None:
@@ -450,6 +505,9 @@ class RetryLater(HandlerAnswer):
         reason: for operators; cut to 1 KiB.
 
     Raises ValueError for another `after`.
+
+        >>> def deliver(call, connection):
+        ...     raise RetryLater(after=30.0, reason="the office opens at nine")
     """
 
     def __init__(self, after: float = 1.0, reason: str = "") -> None:

@@ -11,6 +11,12 @@ Inside a transaction's block every call of one request and one answer carries `t
 `stub.Reserve(request, metadata=[("trypact-call", "first")])`. A call that ended without saying what
 it did (UNAVAILABLE, DEADLINE_EXCEEDED, ...) keeps the block from confirming until it is repeated
 with an answer. Outside of a block, calls are left as they are.
+
+    >>> import grpc
+    >>> channel = grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[
+    ...     interceptors.ClientInterceptor()
+    ... ])
+    >>> await channel.close()
 """
 
 import asyncio

@@ -61,6 +61,11 @@ def joins(
 
     The caller sees a TrypactError as a gRPC status whose details begin with its name:
     "BRANCH_REFUSED: ...". Raises TypeError for a client that does not fit the method.
+
+        >>> reserve = Action("inventory.reserve", request=dict, result=dict)
+        >>> @joins(client, reserve)
+        ... async def Reserve(request, context):
+        ...     return {"pieces": 0}  # what it does for calls that bring no transaction
     """
 
     def decorated(method: MethodT) -> MethodT:

@@ -26,7 +26,11 @@ class Word(StrEnum):
 
 
 class Kind(Word):
-    """What a branch is."""
+    """What a branch is.
+
+    >>> [str(kind) for kind in Kind]
+    ['tcc', 'saga', 'message', 'notice']
+    """
 
     TCC = "tcc", 1
     SAGA = "saga", 2
@@ -35,7 +39,11 @@ class Kind(Word):
 
 
 class On(Word):
-    """The decision after which a message or notice is delivered."""
+    """The decision after which a message or notice is delivered.
+
+    >>> message("member.add_points", on="any").on is On.ANY
+    True
+    """
 
     CONFIRM = "confirm", 1
     CANCEL = "cancel", 2
@@ -43,7 +51,11 @@ class On(Word):
 
 
 class Operation(Word):
-    """What a participant can be asked to do for a branch."""
+    """What a participant can be asked to do for a branch.
+
+    >>> [str(operation) for operation in Operation]
+    ['try', 'confirm', 'cancel', 'deliver']
+    """
 
     TRY = "try", 1
     CONFIRM = "confirm", 2
@@ -52,7 +64,11 @@ class Operation(Word):
 
 
 class Decision(Word):
-    """The coordinator's verdict. CONFIRM and CANCEL never change once given."""
+    """The coordinator's verdict. CONFIRM and CANCEL never change once given.
+
+    >>> (await client.decision("never-heard-of")).decision is Decision.UNKNOWN
+    True
+    """
 
     CONFIRM = "confirm", 1
     CANCEL = "cancel", 2
@@ -62,7 +78,12 @@ class Decision(Word):
 
 
 class State(Word):
-    """Where a transaction is."""
+    """Where a transaction is.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> outcome.state is State.CONFIRMED
+    True
+    """
 
     TRYING = "trying", 1
     CONFIRMING = "confirming", 2
@@ -72,7 +93,12 @@ class State(Word):
 
 
 class BranchState(Word):
-    """Where a branch is."""
+    """Where a branch is.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> outcome.branch("reserve").state is BranchState.CONFIRMED
+    True
+    """
 
     REGISTERED = "registered", 1
     TRYING = "trying", 2

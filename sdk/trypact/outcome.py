@@ -12,7 +12,13 @@ ValueT = TypeVar("ValueT")
 
 
 class BranchOutcome(NamedTuple):
-    """How a branch stands."""
+    """How a branch stands.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> branch = outcome.branch("reserve")
+    >>> str(branch.state), branch.result
+    ('confirmed', b'{"pieces":2}')
+    """
 
     id: str
     kind: Kind
@@ -30,6 +36,10 @@ class Outcome:
 
     `final` says that every tcc and saga branch is settled; messages and notices may still be on
     their way then.
+
+        >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+        >>> outcome.confirmed, outcome.final, outcome.result("reserve")
+        (True, True, {'pieces': 2})
     """
 
     xid: str
@@ -79,7 +89,12 @@ class Outcome:
 
 
 class Standing(NamedTuple):
-    """What is decided about an xid."""
+    """What is decided about an xid.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> str((await client.decision(outcome.xid)).decision)
+    'confirm'
+    """
 
     decision: Decision
     # Every tcc and saga branch is settled.
@@ -89,7 +104,13 @@ class Standing(NamedTuple):
 
 
 class Reported(NamedTuple):
-    """What a participant's report met."""
+    """What a participant's report met.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> late = await client.report(outcome.xid, "reserve", "try", ok={"pieces": 2})
+    >>> str(late.decision), late.accepted
+    ('confirm', False)
+    """
 
     # The transaction's decision as it stands, so that a late reporter knows what to undo.
     decision: Decision

@@ -77,6 +77,14 @@ class Participant:
         observer: what surrounds its handlers, for example `trypact.otel.HandlerSpans()`.
 
     Raises ValueError for a name that is no lower-case word, and for numbers below 1.
+
+        >>> from trypact.fence import SqlAlchemyFence, sqlite_engine
+        >>> gate = Participant("gate", fence=SqlAlchemyFence(sqlite_engine("gate.db")))
+        >>> @gate.message("open")
+        ... def open_gate(call, connection):
+        ...     print("opened for", call.request["name"])
+        >>> gate.actions["open"] == (Kind.MESSAGE,)
+        True
     """
 
     def __init__(

@@ -40,6 +40,11 @@ class SyncClient:
 
     Methods, arguments and errors are those of `Client`, without `await`. One client serves any
     number of threads.
+
+        >>> with SyncClient("127.0.0.1:7000") as mine:
+        ...     outcome = mine.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+        >>> str(outcome.state)
+        'confirmed'
     """
 
     def __init__(

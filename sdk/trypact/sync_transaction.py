@@ -90,7 +90,13 @@ class _Block(Tries):
 
 
 class SyncTransaction(_Block, OpenTransaction):
-    """An interactive transaction inside its `with` block; see `SyncClient.transaction`."""
+    """An interactive transaction inside its `with` block; see `SyncClient.transaction`.
+
+    >>> with sync_client.transaction("order", timeout=10.0) as tx:
+    ...     held = tx.try_("inventory.reserve", {"pieces": 2})
+    >>> str(tx.outcome.decision)
+    'confirm'
+    """
 
     def __init__(self, *arguments: Any, **drives: Any) -> None:
         super().__init__(*arguments, **drives)
@@ -98,4 +104,9 @@ class SyncTransaction(_Block, OpenTransaction):
 
 
 class SyncJoinedTransaction(_Block, Joining):
-    """A transaction of another service, inside an `with` block; see `SyncClient.joined`."""
+    """A transaction of another service, inside an `with` block; see `SyncClient.joined`.
+
+    >>> def reserve(request, context):
+    ...     with sync_client.joined(context.invocation_metadata()) as tx:
+    ...         return tx.try_("inventory.reserve", request)
+    """

@@ -105,7 +105,14 @@ class _Block(Tries):
 
 
 class Transaction(_Block, OpenTransaction):
-    """An interactive transaction inside its `async with` block; see `Client.transaction`."""
+    """An interactive transaction inside its `async with` block; see `Client.transaction`.
+
+    >>> async with client.transaction("order", timeout=10.0) as tx:
+    ...     held = await tx.try_("inventory.reserve", {"pieces": 2})
+    ...     points = tx.message("member.add_points", {"points": 10 * held["pieces"]})
+    >>> str(tx.outcome.decision)
+    'confirm'
+    """
 
     def __init__(self, *arguments: Any, **drives: Any) -> None:
         super().__init__(*arguments, **drives)
@@ -113,4 +120,9 @@ class Transaction(_Block, OpenTransaction):
 
 
 class JoinedTransaction(_Block, Joining):
-    """A transaction of another service, inside an `async with` block; see `Client.joined`."""
+    """A transaction of another service, inside an `async with` block; see `Client.joined`.
+
+    >>> async def reserve(request, context):
+    ...     async with client.joined(context.invocation_metadata()) as tx:
+    ...         return await tx.try_("inventory.reserve", request)
+    """

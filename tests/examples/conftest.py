@@ -68,7 +68,14 @@ class Terminal:
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a `trypact dev`."""
-    command = [BIN / "trypact", "dev", "--listen", "127.0.0.1:0", "--http-listen", "off"]
+    command: list[str | Path] = [
+        BIN / "trypact",
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "off",
+    ]
     process = ServerProcess(command, folder=tmp_path_factory.mktemp("coordinator"))
     yield process.wait_for(r"listening on (\S+)")[1]
     process.kill()

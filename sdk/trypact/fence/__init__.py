@@ -13,6 +13,9 @@ that `import trypact` stays light:
     trypact[mysql-async] asyncmy, for AsyncSqlAlchemyFence on MySQL and MariaDB
     trypact[psycopg]     PsycopgFence
     trypact[redis]       RedisFence
+
+    >>> kept = fence.SqlAlchemyFence(fence.sqlite_engine("inventory.db"))
+    >>> kept.create_tables()
 """
 
 from typing import TYPE_CHECKING, Any
