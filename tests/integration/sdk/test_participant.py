@@ -139,6 +139,12 @@ async def test_every_answer_of_a_handler_has_its_form_on_the_wire(
     assert refused.endswith("é…")
     scripted.behaviour = lambda: None
     assert (await ask("Try", xid="z")).ok.result == b""
+    scripted.behaviour = lambda: trypact.Reserved({"seat": 7}, expires_in=60)
+    reserved = (await ask("Try", xid="r")).ok
+    assert reserved.result == b'{"seat":7}'
+    assert 0 < reserved.expires_at_us - now_us() <= 60_000_000
+    # Whoever asks again is told the same instant.
+    assert (await ask("Try", xid="r")).ok == reserved
 
 
 @pytest.mark.parametrize(

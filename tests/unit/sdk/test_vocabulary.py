@@ -70,7 +70,7 @@ def test_the_limits_are_those_of_the_coordinator() -> None:
     names = [name for name in vars(limits) if name.endswith("_MAX")]
     shared = [name for name in names if hasattr(core_limits, name)]
 
-    assert len(shared) == 4
+    assert len(shared) == 5
     assert [getattr(limits, n) for n in shared] == [getattr(core_limits, n) for n in shared]
 
 
