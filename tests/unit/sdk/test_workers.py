@@ -234,3 +234,22 @@ async def test_a_coroutine_that_wants_to_exit_is_an_answer_like_any_other(
 
     assert isinstance(bad, SystemExit)
     assert good == Ok(b"awaited")
+
+
+async def test_a_coroutine_that_nobody_asks_for_any_more_is_waited_for_in_the_grace(
+    work: Work,
+) -> None:
+    work.awaits, work.workers = True, 1
+    loop = asyncio.get_running_loop()
+    workers = Workers(work, "inventory", loop)
+    answered: asyncio.Future[Answer | BaseException] = loop.create_future()
+    workers.ask(call("a"), answered.set_result)
+    await work.full.wait()
+    closing = asyncio.create_task(workers.close(60.0))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    work.release.set()
+
+    await closing
+    assert await answered == Ok(b"awaited")
