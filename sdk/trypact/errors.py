@@ -56,31 +56,22 @@ the coordinator means by that google.rpc.ErrorInfo reason.
     (True, 'XID_CONFLICT')
 """
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from trypact.limits import RETRY_AFTER_S_MAX, shortened
+from trypact._error import TrypactError as TrypactError
+from trypact._participant_errors import CancelledMeanwhile as CancelledMeanwhile
+from trypact._participant_errors import EndpointTaken as EndpointTaken
+from trypact._participant_errors import FenceUnavailable as FenceUnavailable
+from trypact._participant_errors import HandlerAnswer as HandlerAnswer
+from trypact._participant_errors import NotPending as NotPending
+from trypact._participant_errors import ParticipantError as ParticipantError
+from trypact._participant_errors import Refuse as Refuse
+from trypact._participant_errors import ResultTooLarge as ResultTooLarge
+from trypact._participant_errors import RetryLater as RetryLater
+from trypact._participant_errors import TryTooLate as TryTooLate
 
 if TYPE_CHECKING:
     from trypact.outcome import Outcome
-
-
-class TrypactError(Exception):
-    """Something did not work.
-
-    >>> try:
-    ...     await client.get("never-heard-of")
-    ... except TrypactError as error:
-    ...     print(error.code)
-    UNKNOWN_TRANSACTION
-    """
-
-    # The stable google.rpc.ErrorInfo reason; empty for what never crosses the wire.
-    code: ClassVar[str] = ""
-
-    def __init__(self, message: str = "") -> None:
-        said = (type(self).__doc__ or "").partition("\n\n")[0]
-        super().__init__(message or " ".join(said.split()))
 
 
 # ---------------------------------------------------------------- how transactions end
@@ -427,98 +418,6 @@ class PayloadError(TrypactError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.field, self.why)
-
-
-class ParticipantError(TrypactError):
-    """A participant could not do its part; the coordinator asks again."""
-
-
-class EndpointTaken(ParticipantError):
-    """The address cannot be listened on."""
-
-
-class ResultTooLarge(ParticipantError):
-    """The result of a handler is larger than 64 KiB."""
-
-
-class TryTooLate(ParticipantError):
-    """A Try arrived after its `not_after`, so it was not run."""
-
-
-class FenceUnavailable(ParticipantError):
-    """The participant's database does not answer, or may not have committed."""
-
-
-class NotPending(ParticipantError):
-    """There is no PENDING operation of this branch to complete."""
-
-
-class CancelledMeanwhile(NotPending):
-    """The decision is Cancel, and came before the PENDING operation was complete.
-
-    Attributes:
-        xid: the transaction.
-        branch_id: the branch.
-        completed: whether the effect is in the service's database, where the branch's Cancel finds
-            it and undoes it. If not, it must not happen any more.
-    """
-
-    def __init__(self, xid: str, branch_id: str, *, completed: bool) -> None:
-        self.xid = xid
-        self.branch_id = branch_id
-        self.completed = completed
-        what = "its Cancel undoes what was done" if completed else "nothing of it may happen now"
-        super().__init__(
-            f"the decision about transaction {xid} is cancel: branch {branch_id!r} is CANCELLED, "
-            f"{what}"
-        )
-
-    def __reduce__(self) -> Any:
-        return partial(type(self), completed=self.completed), (self.xid, self.branch_id)
-
-
-class HandlerAnswer(TrypactError):
-    """Raised by a handler on purpose."""
-
-
-class Refuse(HandlerAnswer):
-    """A business no. To a Try it decides Cancel; the reason is cut to 1 KiB.
-
-    Raised by a handler: `raise Refuse("OUT_OF_STOCK: 3 of sku-1 wanted, 2 left")`. What the
-    handler wrote in its connection is undone.
-
-        >>> def try_(call, connection):
-        ...     if call.request["pieces"] > 10:
-        ...         raise Refuse("out_of_stock")
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = shortened(reason)
-        super().__init__(self.reason)
-
-
-class RetryLater(HandlerAnswer):
-    """Not now: the coordinator asks again after this long. What the handler wrote is undone.
-
-    Args:
-        after: seconds, at most an hour; 0 leaves it to the coordinator.
-        reason: for operators; cut to 1 KiB.
-
-    Raises ValueError for another `after`.
-
-        >>> def deliver(call, connection):
-        ...     raise RetryLater(after=30.0, reason="the office opens at nine")
-    """
-
-    def __init__(self, after: float = 1.0, reason: str = "") -> None:
-        if not 0 <= after <= RETRY_AFTER_S_MAX:
-            raise ValueError(f"after: {after} s; allowed: 0 to {RETRY_AFTER_S_MAX:.0f} s")
-        self.after = after
-        self.reason = shortened(reason)
-        super().__init__(self.reason or f"asked to wait {after} s")
-
-    def __reduce__(self) -> tuple[type, tuple[float, str]]:
-        return type(self), (self.after, self.reason)
 
 
 def by_code(code: str) -> type[TrypactError] | None:
