@@ -80,7 +80,8 @@ class Carried:
     def answered(self, call_id: str, status: str) -> None:
         """Note the gRPC status that a call ended with; some leave open what happened."""
         if status in _DOUBTFUL:
-            self.unsettled[call_id] += f" ({status})"
+            doubt = self.unsettled.get(call_id, f"a repetition of the call {call_id} has no answer")
+            self.unsettled[call_id] = f"{doubt} ({status})"
         else:
             self.unsettled.pop(call_id, None)
 

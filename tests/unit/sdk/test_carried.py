@@ -1,0 +1,85 @@
+"""How a transaction that is carried from service to service names what is added to it."""
+
+import pytest
+from trypact import errors, tcc
+from trypact._carried import CALL_ID_BYTES_MAX, Carried, arriving, carrying, here
+from trypact.limits import BRANCH_ID_BYTES_MAX
+
+RESERVE = "/shop.Inventory/Reserve"
+
+
+def test_calls_and_branches_have_ids_of_their_own() -> None:
+    carried = Carried("17")
+
+    assert carried.named(tcc("stock.reserve")).id == "reserve"
+    assert [carried.leaving(RESERVE) for _ in range(3)] == ["Reserve", "Reserve-2", "Reserve-3"]
+    assert carried.leaving(RESERVE, "first") == carried.leaving(RESERVE, "first") == "first"
+
+
+def test_what_a_call_adds_is_below_it_and_orders_itself() -> None:
+    arrived = Carried("17", "Reserve")
+    one, two = arrived.named(tcc("a.hold")), arrived.named(tcc("a.hold", after=["hold"]))
+
+    assert (one.id, two.id, two.after) == ("Reserve/hold", "Reserve/hold-2", ("Reserve/hold",))
+    assert arrived.named(tcc("a.hold", id="fee")).id == "Reserve/fee"
+    assert arrived.leaving(RESERVE) == "Reserve/Reserve"
+    assert arrived.leaving(RESERVE, "first") == "Reserve/first"
+
+
+def test_an_id_that_is_used_twice_in_a_call_is_refused() -> None:
+    arrived = Carried("17", "Reserve")
+    arrived.named(tcc("a.hold", id="fee"))
+
+    with pytest.raises(errors.BranchConflict, match="Reserve/fee"):
+        arrived.named(tcc("a.hold", id="fee"))
+
+
+def test_ids_stay_within_their_limit_however_far_a_call_goes_and_however_it_is_called() -> None:
+    call_id, ids = "", []
+    for _ in range(20):
+        call_id = Carried("17", call_id).leaving(RESERVE)
+        ids.append(call_id)
+        named = Carried("17", call_id).named(tcc(f"a.{'v' * 64}"))
+        assert len(call_id) <= CALL_ID_BYTES_MAX
+        assert len(named.id) <= BRANCH_ID_BYTES_MAX
+
+    assert len(set(ids)) == 20
+    # Another process finds the same ones.
+    again = Carried("17", ids[-2]).leaving(RESERVE)
+    assert again == ids[-1]
+
+
+def test_a_call_is_settled_by_whatever_tells_what_it_did() -> None:
+    carried = Carried("17")
+    first = carried.leaving(RESERVE)
+    carried.answered(first, "UNAVAILABLE")
+
+    assert carried.unsettled == {
+        first: "the call Reserve of /shop.Inventory/Reserve has no answer (UNAVAILABLE)"
+    }
+    carried.answered(first, "NOT_FOUND")
+    assert carried.unsettled == {}
+    carried.answered(first, "UNAVAILABLE")  # of the same call, sent twice at once
+    assert list(carried.unsettled) == [first]
+
+
+def test_what_a_call_brings_is_read_from_its_metadata() -> None:
+    brought = arriving([("other", b"x"), ("trypact-xid", "17"), ("trypact-call", "Reserve")])
+
+    assert brought is not None
+    assert (brought.xid, brought.call_id) == ("17", "Reserve")
+    assert arriving([("trypact-call", "Reserve")]) is None
+    assert arriving(None) is None
+    with pytest.raises(errors.InvalidRequest, match="without a trypact-call"):
+        arriving([("trypact-xid", "17")])
+
+
+def test_a_block_inside_another_hides_it_until_it_is_left() -> None:
+    outer, inner = Carried("17"), Carried("18")
+    with carrying(outer):
+        with carrying(inner):
+            assert here() is inner
+        with carrying(None):
+            assert here() is None
+        assert here() is outer
+    assert here() is None
