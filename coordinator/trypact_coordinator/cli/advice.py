@@ -166,6 +166,15 @@ ADVICE = {
         "A Try of this transaction has no OK yet, so it cannot be confirmed.",
         "TryUnsettled",
     ),
+    "UNKNOWN_TOPIC": Advice(
+        "caller",
+        "Check the spelling with `trypact participant list`; start a participant that subscribes. "
+        "Nothing was begun.",
+        "A message was sent to a topic to which no participant has ever subscribed, or all have "
+        "registered without it since. A message has to arrive, so it is not taken for nobody.",
+        "branch 'paid': nobody has subscribed to 'order.payed'",
+        "UnknownTopic",
+    ),
     "PIVOT_SENT": Advice(
         "caller",
         "Wait for the pivot's answer: `trypact tx explain XID` says who is asked. Neither the "
