@@ -70,10 +70,10 @@ def _print_branches(tx: Any, now: int, *, wide: bool) -> None:
         state = views.branch_state_name(branch.state)
         cells = [
             f"{_SIGNS.get(state, _UNDER_WAY)} {branch.id}",
-            views.kind_name(branch.kind),
-            branch.action,
+            views.kind_name(branch.kind) + (", pivot" if branch.pivot else ""),
+            branch.action + (f" on {branch.topic}" if branch.topic else ""),
             state,
-            str(branch.attempts or "-"),
+            _calls(branch),
             ahead(views.micros(branch, "next_attempt_at"), now),
             branch.reason or "-",
         ]
@@ -85,6 +85,12 @@ def _print_branches(tx: Any, now: int, *, wide: bool) -> None:
             ]
         rows.append(cells)
     print_table(titles, rows)
+
+
+def _calls(branch: Any) -> str:
+    """Count the calls, and those that its budget allows."""
+    most = f" of {branch.attempts_max}" if branch.attempts_max else ""
+    return f"{branch.attempts}{most}" if branch.attempts or most else "-"
 
 
 def _print_timeline(tx: Any) -> None:

@@ -7,11 +7,13 @@ next and when, and what may an operator safely do. The command line and alerts u
 from collections.abc import Iterator
 
 from trypact_coordinator.core.transaction import (
+    DECIDING,
     SETTLED,
     Branch,
     BranchState,
     Decision,
     Operation,
+    Role,
     State,
     Transaction,
 )
@@ -62,7 +64,7 @@ def _headline(tx: Transaction, now: int) -> str:
 
 
 def _tries(tx: Transaction) -> str:
-    tried = _first_phase(tx)
+    tried = _deciding(tx)
     if not tried:
         return "No branch has been registered that needs a Try."
     done = sum(branch.state is BranchState.TRIED for branch in tried)
@@ -124,7 +126,7 @@ def _marks(tx: Transaction) -> Iterator[str]:
             "decided."
         )
     elif tx.paused and not tx.settled:
-        decided = "" if tx.decided else " The deadline still decides."
+        decided = "" if tx.decided or tx.pivot_sent else " The deadline still decides."
         yield f"It is paused by an operator: no call leaves until it is resumed.{decided}"
     elif tx.paused and _unfinished(tx):
         yield "It is paused by an operator: no delivery leaves until it is resumed."
@@ -167,7 +169,7 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
             return f"{what} was sent: {answer}."
         return f"{what} is due {_in(next_attempt_at(tx, branch), now)}."
     calls = _plural(failed, "call", "calls")
-    if branch.stuck and operation is not Operation.TRY and _was_refused(tx, branch):
+    if branch.stuck and _was_refused(tx, branch):
         return (
             f"{what} was refused by {branch.spec.participant} {since}: {_quoted(branch.reason)}. "
             f"A decided operation may not be refused, so a human is needed. "
@@ -178,8 +180,21 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
     return (
         f"{branch.spec.participant} holds {held} up: {what} failed {since} for the first time, and "
         f"{calls} got no OK; the last said {_quoted(branch.reason)}.{human} "
-        f"{_asked_next(tx, branch, now)}"
+        f"{_asked_next(tx, branch, now)}{_budget(tx, branch, now)}"
     )
+
+
+def _budget(tx: Transaction, branch: Branch, now: int) -> str:
+    """Say when a branch that fails is given up, if its initiator has said so."""
+    ends = []
+    if branch.spec.attempts_max:
+        ends.append(f"after {_plural(branch.spec.attempts_max, 'call', 'calls')}")
+    if branch.give_up_at:
+        ends.append(_in(branch.give_up_at, now))
+    if not ends or (tx.decided and not branch.spec.is_delivery):
+        return ""
+    with_it = "" if branch.spec.is_delivery else ", and the transaction is cancelled"
+    return f" Without an OK it is given up {' or '.join(ends)}{with_it}."
 
 
 def _was_refused(tx: Transaction, branch: Branch) -> bool:
@@ -204,7 +219,12 @@ def _asked_next(tx: Transaction, branch: Branch, now: int) -> str:
 def _next(tx: Transaction, now: int) -> Iterator[str]:
     if tx.frozen:
         return
-    if not tx.decided:
+    if tx.pivot_sent:
+        yield (
+            f"Its pivot {_pivot(tx).spec.id} was sent, so nothing but the answer to that decides: "
+            "OK confirms it, a refusal cancels it. Neither the deadline nor an operator does."
+        )
+    elif not tx.decided:
         expect = ""
         if tx.auto_commit:
             expect = "Once every Try is OK it is confirmed; one refusal cancels it. "
@@ -282,7 +302,10 @@ def _advice(tx: Transaction) -> str:
 
 
 def _advice_undecided(tx: Transaction, command: str) -> str:
-    tried = _first_phase(tx)
+    tried = _deciding(tx)
+    if tx.pivot_sent:
+        asks = f"{command.format('retry')} asks at once"
+        return f"see that {_pivot(tx).spec.participant} answers; {asks} instead of waiting."
     cancel = f"{command.format('cancel')} cancels it safely at any time"
     if tried and all(branch.state is BranchState.TRIED for branch in tried):
         return (
@@ -300,6 +323,15 @@ def _advice_undecided(tx: Transaction, command: str) -> str:
 
 def _first_phase(tx: Transaction) -> list[Branch]:
     return [branch for branch in tx.branches if not branch.spec.is_delivery]
+
+
+def _deciding(tx: Transaction) -> list[Branch]:
+    """Return the branches that are tried before the decision."""
+    return [branch for branch in tx.branches if branch.role in DECIDING]
+
+
+def _pivot(tx: Transaction) -> Branch:
+    return next(branch for branch in tx.branches if branch.role is Role.PIVOT)
 
 
 def _unfinished(tx: Transaction) -> bool:

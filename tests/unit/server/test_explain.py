@@ -329,3 +329,76 @@ def test_a_commit_that_was_asked_is_told_as_a_decision() -> None:
 
     assert story.tx.decision is Decision.CONFIRM
     assert "was decided Confirm" in story.told_after(1)
+
+
+# ---------------------------------------------------------------- pivots and budgets
+
+RENT = BranchSpec(id="car", kind=Kind.SAGA, action="cars.rent")
+CHARGE = BranchSpec(id="charge", kind=Kind.SAGA, action="card.charge", after=("car",), pivot=True)
+PRINT = BranchSpec(id="print", kind=Kind.SAGA, action="tickets.print", after=("charge",))
+
+
+def test_a_pivot_that_was_sent() -> None:
+    story = Story(RENT, CHARGE, PRINT).answers("car", Operation.TRY, Ok(), 1)
+
+    assert story.told_after(1) == said("""
+        Transaction order-17 (order.submit) began 2 seconds ago and is undecided. 1 of 2 Tries
+        answered OK so far.
+
+        Try of branch charge (card.charge) was sent: the answer of card is due in 4 seconds.
+
+        Its pivot charge was sent, so nothing but the answer to that decides: OK confirms it, a
+        refusal cancels it. Neither the deadline nor an operator does.
+
+        What to do: see that card answers; `trypact tx retry order-17 --reason ...` asks at once
+        instead of waiting.
+    """)
+
+
+def test_a_pivot_that_nobody_answers() -> None:
+    story = Story(RENT, CHARGE).answers("car", Operation.TRY, Ok())
+    story.fails_until_stuck("charge", Operation.TRY)
+    story.happens(PauseAct(actor="ann", reason="stocktaking"))
+
+    text = story.told_after(3600)
+
+    assert "card holds it up: Try of branch charge (card.charge) failed" in text
+    assert "A human is needed." in text
+    assert "paused by an operator: no call leaves until it is resumed." in text
+    assert "still decides" not in text
+
+
+def test_a_step_after_the_pivot_that_is_refused() -> None:
+    story = Story(RENT, CHARGE, PRINT).answers("car", Operation.TRY, Ok())
+    story.answers("charge", Operation.TRY, Ok())
+    story.answers("print", Operation.TRY, Refused("out of paper"))
+
+    text = story.told_after(5)
+
+    assert "was decided Confirm 5 seconds ago" in text
+    assert "2 of 3 branches are confirmed." in text
+    assert (
+        said("""
+        Try of branch print (tickets.print) was refused by tickets 5 seconds ago: “out of paper”.
+        A decided operation may not be refused, so a human is needed.
+    """)
+        in text
+    )
+    assert "`trypact tx skip-branch order-17 print --reason ...`" in text
+
+
+def test_a_budget_says_when_it_ends() -> None:
+    spec = BranchSpec("car", Kind.SAGA, "cars.rent", attempts_max=3, retry_for_ms=30_000)
+    story = Story(spec).answers("car", Operation.TRY, Unknown("UNAVAILABLE: refused"))
+
+    assert said("""
+        Without an OK it is given up after 3 calls or in 30 seconds, and the transaction is
+        cancelled.
+    """) in story.told_after(0)
+
+    while not story.tx.decided:
+        branch = story.tx.branches[0]
+        story.now = branch.due_at
+        story.happens(TimePassed())
+        story.answers("car", Operation.TRY, Unknown("UNAVAILABLE: refused"))
+    assert "because “car was given up after " in story.told_after(1)
