@@ -72,11 +72,12 @@ PENDING: Final = PendingType.PENDING
 
 
 class Reserved(Generic[ResultT]):
-    """Returned by the Try of a tcc branch: reserved, and given up after a while.
+    """Returned by the Try of a tcc branch: reserved, and not for longer than this.
 
         return Reserved(Held(seat), expires_in=15 * 60)
 
-    The transaction is decided before that, as if its own timeout were as short.
+    The transaction is decided by then, as if its own timeout were as short. What is reserved stays
+    so until Confirm or Cancel arrives, which may be later: never give it up unasked.
 
     Args:
         result: what Try answers.

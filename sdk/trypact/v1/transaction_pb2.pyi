@@ -350,8 +350,8 @@ class Answer(_message.Message):
         EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
         result: _builtins.bytes
         expires_at_us: _builtins.int
-        """To the Try of a tcc branch: microseconds since 1970-01-01T00:00Z after which what it reserved
-        is not held any more. The transaction is decided before that. Zero means for ever.
+        """To the Try of a tcc branch: microseconds since 1970-01-01T00:00Z until which what it reserved
+        can be held. The transaction is decided by then. Zero means that it can wait.
         """
         def __init__(
             self,

@@ -225,3 +225,26 @@ async def test_who_asks_for_time_is_asked_again_after_it(tmp_path: Path) -> None
 
     assert outcome.result("busy") == 2
     assert 0.3 <= asked_at[1] - asked_at[0] < 2.0
+
+
+# ---------------------------------------------------------------- a reservation that expires
+
+
+@pytest.mark.usefixtures("server")
+async def test_a_reservation_that_expires_shortens_the_deadline(
+    world: World, client: trypact.Client, server: Serving
+) -> None:
+    @world.bank.participant.tcc("seat")
+    def seat(call: Call[Any], connection: Connection) -> trypact.Reserved[int]:
+        return trypact.Reserved(7, expires_in=0.3)
+
+    seat.confirm(lambda call, connection: None)
+    seat.cancel(lambda call, connection: None)
+    await server.stop()
+    async with world.bank.participant.serve(coordinator=world.endpoint, grace=0.1) as again:
+        await again.wait_registered()
+        # The other branch stays PENDING, so only the deadline can decide.
+        with pytest.raises(trypact.TransactionCancelled) as cancelled:
+            await client.execute("order", [tcc("bank.seat"), tcc("bank.charge")], timeout=600.0)
+
+    assert cancelled.value.reason.startswith("the deadline passed")

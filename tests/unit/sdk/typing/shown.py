@@ -8,7 +8,9 @@ from typing import Any, assert_type
 
 import trypact
 from google.protobuf.struct_pb2 import Struct
-from trypact import Action, Branch, tcc
+from trypact import Action, Branch, Call, tcc
+from trypact._declarations import SagaFunctions
+from trypact.reporting import AsyncReporter, Reporter
 
 
 @dataclass
@@ -61,3 +63,32 @@ def branches() -> None:
 def outcomes(outcome: trypact.Outcome) -> None:
     assert_type(outcome.result("reserve", Held), Held)
     assert_type(outcome.result("reserve"), Any)
+
+
+def participants(shop: trypact.Participant) -> None:
+    @shop.tcc(RESERVE)
+    class Reserves:
+        def try_(self, call: Call[Reserve], connection: Any) -> Held:
+            return Held(1)
+
+        def confirm(self, call: Call[Reserve], connection: Any) -> None: ...
+        def cancel(self, call: Call[Reserve], connection: Any) -> None: ...
+
+    @shop.tcc("forget")
+    class Forgets:  # refused
+        def try_(self, call: Call[Reserve], connection: Any) -> None: ...
+
+    @shop.saga(RESERVE)
+    async def ship(call: Call[Reserve], connection: Any) -> Held:
+        return Held(1)
+
+    assert_type(Reserves(), Reserves)
+    assert_type(ship, SagaFunctions)
+    ship.confirm(ship)  # refused
+
+
+def reporters(
+    shop: trypact.Participant, client: trypact.Client, waiting: trypact.SyncClient
+) -> None:
+    assert_type(shop.reporter(client), AsyncReporter)
+    assert_type(shop.reporter(waiting), Reporter)
