@@ -11,6 +11,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pymysql
@@ -48,9 +49,22 @@ def find_binary(name: str) -> Path:
 
 
 class MariaDbServer:
-    """One server with its own data folder; `create_database` gives a fresh URL each time."""
+    """One server with its own data folder; `create_database` gives a fresh URL each time.
 
-    def __init__(self) -> None:
+    Args:
+        settings: what differs from the settings for tests.
+        ready: what it says, as a pattern, once it can be used.
+        files: text files that are in its data folder before it starts.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        ready: str = "ready for connections",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._ready = ready
         server, install = find_binary("mariadbd"), find_binary("mariadb-install-db")
         self._folder = Path(tempfile.mkdtemp(prefix="trypact-mariadb-"))
         self._folder.chmod(0o755)
@@ -66,6 +80,10 @@ class MariaDbServer:
         self._process: ServerProcess | None = None
         self.port = 0
         self._install(install)
+        for name, content in (files or {}).items():
+            file = self._folder / "data" / name
+            file.write_text(content)
+            shutil.chown(file, (self._folder / "data").owner())
         self._start()
 
     @property
@@ -110,7 +128,7 @@ class MariaDbServer:
         for _ in range(_STARTS_MAX):
             self.port = free_port()
             settings = {
-                **_SETTINGS,
+                **self._settings,
                 "port": str(self.port),
                 "socket": str(self._folder / "socket"),
                 "pid-file": str(self._folder / "pid"),
@@ -119,7 +137,7 @@ class MariaDbServer:
             given = [f"--{name}={value}" for name, value in settings.items()]
             self._process = ServerProcess([*self._as_user, *self._command, *_FLAGS, *given])
             try:
-                self._process.wait_for("ready for connections")
+                self._process.wait_for(self._ready)
                 return
             except NotSaid as error:
                 self._process.kill()
