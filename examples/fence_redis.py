@@ -12,10 +12,10 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import trypact
 from redis import Redis
-from redis.client import Pipeline
 from trypact import Call, tcc
 from trypact.fence import RedisFence
 
@@ -28,7 +28,9 @@ class Reserve:
 
 
 class Stock:
-    def try_(self, call: Call[Reserve], redis: Pipeline) -> None:
+    """Its handlers get redis-py's own pipeline."""
+
+    def try_(self, call: Call[Reserve], redis: Any) -> None:
         # If somebody else changes what was watched, this runs again.
         redis.watch("stock:free")
         if int(redis.get("stock:free") or 0) < call.request.quantity:
@@ -37,11 +39,11 @@ class Stock:
         redis.decrby("stock:free", call.request.quantity)
         redis.incrby("stock:held", call.request.quantity)
 
-    def confirm(self, call: Call[Reserve], redis: Pipeline) -> None:
+    def confirm(self, call: Call[Reserve], redis: Any) -> None:
         redis.multi()
         redis.decrby("stock:held", call.request.quantity)
 
-    def cancel(self, call: Call[Reserve], redis: Pipeline) -> None:
+    def cancel(self, call: Call[Reserve], redis: Any) -> None:
         redis.multi()
         redis.decrby("stock:held", call.request.quantity)
         redis.incrby("stock:free", call.request.quantity)
@@ -62,7 +64,7 @@ async def main(url: str, quantity: int) -> None:
             ended = str(outcome.state)
         except trypact.TransactionCancelled as no:
             ended = f"{no.outcome.state}, {no.reason}"
-    free, held = redis.mget("stock:free", "stock:held")
+    free, held = (int(redis.get(f"stock:{name}") or 0) for name in ("free", "held"))
     print(f"{ended}: {free} free, {held} held")
     redis.close()
 
