@@ -14,7 +14,7 @@ async def test_every_command_of_the_tutorial_does_what_it_says(desk: Desk) -> No
 
     *_, start, listing = page["A participant"]
     desk.save(page["A participant"])
-    _, account = (desk.terminal(line, REGISTERED) for line in start.text.splitlines())
+    stock, account = (desk.terminal(line, REGISTERED) for line in start.text.splitlines())
     listed = desk.run(listing.text)
     assert "stock" in listed
     assert "account" in listed
@@ -41,3 +41,7 @@ async def test_every_command_of_the_tutorial_does_what_it_says(desk: Desk) -> No
 
     assert await waiting == confirmed.text
     assert desk.run(counting.text) == counted.text
+
+    examining, examined = page["Is it right?"]
+    served_at = stock.wait_for(r"stock-1 is served at (\S+)")[1]
+    assert desk.run(examining.text.replace("127.0.0.1:7020", served_at)) == examined.text
