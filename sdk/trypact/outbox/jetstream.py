@@ -8,7 +8,7 @@ from nats.errors import BadHeaderError, BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
-from trypact.outbox.message import Message
+from trypact.outbox.message import Message, received
 from trypact.outbox.publisher import Arrived, Failed, Published, Unknown
 
 if TYPE_CHECKING:
@@ -61,25 +61,27 @@ class JetStreamDelivery:
     """A message that a JetStream consumer has received from a `JetStreamPublisher`.
 
     Args:
-        received: what NATS's client gave.
+        delivered: what NATS's client gave.
         prefix: as the publisher's.
 
     Attributes:
         message: what was published.
         redelivered: whether it was delivered before.
+
+    Raises InvalidRequest for what nobody has published so: without an id, for example.
     """
 
-    def __init__(self, received: "Msg", prefix: str = "") -> None:
-        headers = received.headers or {}
-        self._received = received
-        self.redelivered = received.metadata.num_delivered > 1
-        self.message = Message(
-            received.subject.removeprefix(prefix),
-            received.data,
+    def __init__(self, delivered: "Msg", prefix: str = "") -> None:
+        headers = delivered.headers or {}
+        self._delivered = delivered
+        self.redelivered = delivered.metadata.num_delivered > 1
+        self.message = received(
+            delivered.subject.removeprefix(prefix),
+            delivered.data,
             id=headers.get(_ID, ""),
             **{name: headers.get(header, "") for name, header in _HEADERS.items()},
         )
 
     async def ack(self) -> None:
         """Have it never delivered again; do so after your own commit."""
-        await self._received.ack()
+        await self._delivered.ack()

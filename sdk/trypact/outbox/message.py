@@ -86,6 +86,15 @@ class Message:
         return decode(self.payload, as_type)
 
 
+def received(topic: str, payload: bytes, *, id: str, **names: str) -> Message:  # noqa: A002
+    """Return a message that has come over a broker.
+
+    Raises InvalidRequest for one without an id: with a fresh one each time it is delivered, no
+    duplicate of it would be known again.
+    """
+    return Message(topic, payload, id=_text("id", id, ID_BYTES_MAX, required=True), **names)
+
+
 def _text(field: str, value: Any, bytes_max: int, *, required: bool = False) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(f"{field}: is a {type(value).__name__}; allowed: a string")

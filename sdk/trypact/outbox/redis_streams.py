@@ -5,7 +5,8 @@ How durable a message is that has arrived there is Redis's affair: with `appendo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -13,9 +14,11 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
-from trypact.errors import InvalidRequest
-from trypact.outbox.message import Message
+from trypact.errors import InvalidRequest, TrypactError
+from trypact.outbox.message import Message, received
 from trypact.outbox.publisher import Arrived, Failed, Published, Unknown
+
+logger = logging.getLogger("trypact.outbox")
 
 # Adds an entry, unless the message's id was seen within the last so many seconds.
 _ADD = """
@@ -35,7 +38,11 @@ return entry
 _SERVERS_TROUBLE = (NoConnection, TimedOut, OutOfMemoryError, ReadOnlyError, OSError)
 DAY_S = 86_400
 _FIELDS = ("id", "topic", "key", "tag", "group", "payload")
-_BLOCK_S_MAX = 5.0
+# Where entries begin, and where a look at all of them has come to its end.
+_FIRST = b"0-0"
+# A read that blocks has to end before the client takes the server for dead: after 5 s, unless told
+# otherwise.
+_BLOCK_S_MAX = 2.0
 
 
 def stream_of(topic: str, prefix: str = "trypact:") -> str:
@@ -65,6 +72,8 @@ class RedisPublisher:
     ) -> None:
         if remember < 1:
             raise InvalidRequest(f"remember: is {remember} s; allowed: at least 1")
+        if length_max < 0:
+            raise InvalidRequest(f"length_max: is {length_max}; allowed: at least 0")
         self._redis = redis
         self._prefix = prefix
         self._limits = (remember, length_max)
@@ -120,7 +129,8 @@ class RedisSubscription:
 
     What is not acknowledged within `idle` seconds is delivered again, to whoever of the group
     asks first; that is also how the entries of a consumer that died come back. The group is
-    created if there is none, and gets the stream from its beginning.
+    created if there is none, and gets the stream from its beginning. An entry that is no message
+    is logged and left unacknowledged, for somebody to look at.
 
     Args:
         redis: a client of redis-py's asyncio that does not decode responses.
@@ -128,7 +138,7 @@ class RedisSubscription:
         group: a name for all consumers that share the work.
         consumer: this one's name, unlike any other's of the group.
         prefix: as the publisher's.
-        idle: seconds; longer than a handler ever takes.
+        idle: seconds; longer than handlers ever take for a batch.
         batch: how many are fetched at a time, at most 1 000.
     """
 
@@ -154,8 +164,9 @@ class RedisSubscription:
         self._group = group
         self._consumer = consumer
         self._idle_ms = round(idle * 1000)
+        patience = redis.connection_pool.connection_kwargs.get("socket_timeout")
+        self._block_s = min(max(idle / 2, 0.01), (patience or 2 * _BLOCK_S_MAX) / 2, _BLOCK_S_MAX)
         self._batch = batch
-        self._left: list[RedisDelivery] = []
 
     async def ack(self, entry: bytes) -> None:
         """Have an entry never delivered to this group again."""
@@ -165,13 +176,12 @@ class RedisSubscription:
         """Yield deliveries. Raises redis-py's errors; iterate again to go on."""
         await self._create_group()
         loop = asyncio.get_running_loop()
-        block = min(max(self._idle_ms / 2000, 0.01), _BLOCK_S_MAX)
         while True:
-            for delivery in await self._taken_over():
+            async for delivery in self._taken_over():
                 yield delivery
-            look_at = loop.time() + block
+            look_at = loop.time() + self._block_s
             while (left := look_at - loop.time()) > 0:
-                for delivery in await self._new(left):
+                for delivery in self._deliveries(await self._new(left), redelivered=False):
                     yield delivery
 
     async def _create_group(self) -> None:
@@ -181,15 +191,20 @@ class RedisSubscription:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    async def _taken_over(self) -> list[RedisDelivery]:
-        """Take over what nobody has acknowledged for too long."""
-        _, entries, *_ = await self._redis.xautoclaim(
-            self._stream, self._group, self._consumer, self._idle_ms, count=self._batch
-        )
-        return self._deliveries(entries, redelivered=True)
+    async def _taken_over(self) -> AsyncIterator[RedisDelivery]:
+        """Take over all that nobody has acknowledged for too long, a batch at a time."""
+        start: Any = _FIRST
+        while True:
+            start, entries, *_ = await self._redis.xautoclaim(
+                self._stream, self._group, self._consumer, self._idle_ms, start, count=self._batch
+            )
+            for delivery in self._deliveries(entries, redelivered=True):
+                yield delivery
+            if start == _FIRST:
+                return
 
-    async def _new(self, seconds: float) -> list[RedisDelivery]:
-        """Wait that long for what the group has not received yet."""
+    async def _new(self, seconds: float) -> list[Any]:
+        """Wait that long for entries that the group has not received yet."""
         found: Any = await self._redis.xreadgroup(
             self._group,
             self._consumer,
@@ -198,13 +213,19 @@ class RedisSubscription:
             block=max(1, round(seconds * 1000)),
         )
         streams = found.values() if isinstance(found, dict) else [one[1] for one in found or ()]
-        entries = [entry for stream in streams for entry in _flat(stream)]
-        return self._deliveries(entries, redelivered=False)
+        return [entry for stream in streams for entry in _flat(stream)]
 
-    def _deliveries(self, entries: Sequence[Any], *, redelivered: bool) -> list[RedisDelivery]:
-        return [
-            RedisDelivery(self, entry, _message(fields), redelivered) for entry, fields in entries
-        ]
+    def _deliveries(self, entries: Sequence[Any], *, redelivered: bool) -> Iterator[RedisDelivery]:
+        for entry, fields in entries:
+            try:
+                message = _message(fields)
+            except (TrypactError, UnicodeDecodeError) as error:
+                # One that anybody has added must not keep the group from the rest.
+                logger.error(
+                    "entry %s of %s is no message: %s", entry.decode(), self._stream, error
+                )
+            else:
+                yield RedisDelivery(self, entry, message, redelivered)
 
 
 def _flat(entries: Any) -> Any:
@@ -216,4 +237,4 @@ def _message(fields: Mapping[bytes, bytes]) -> Message:
     values = {name: fields.get(name.encode(), b"") for name in _FIELDS}
     payload = values.pop("payload")
     texts = {name: value.decode() for name, value in values.items()}
-    return Message(texts.pop("topic"), payload, **texts)
+    return received(texts.pop("topic"), payload, **texts)

@@ -18,6 +18,7 @@ from trypact.outbox import (
     RedisPublisher,
     RedisSubscription,
 )
+from trypact.outbox.redis_streams import _BLOCK_S_MAX
 
 from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
@@ -79,6 +80,53 @@ async def test_a_consumer_that_waits_is_given_what_comes(client: Redis, prefix: 
     assert (await waiting).message.read() == 1
 
 
+async def test_a_consumer_waits_for_longer_than_its_client_waits_for_an_answer(
+    redis_server: RedisServer, client: Redis, prefix: str
+) -> None:
+    async with Redis.from_url(redis_server.url, socket_timeout=0.3) as hasty:
+        subscription = RedisSubscription(hasty, TOPIC, "members", "members-1", prefix=prefix)
+        with pytest.raises(TimeoutError):  # our own, and none of the client's
+            async with asyncio.timeout(0.4):
+                await anext(aiter(subscription))
+    ordinary = client.connection_pool.make_connection().socket_timeout
+    assert ordinary is not None
+    assert ordinary > _BLOCK_S_MAX
+
+
+async def test_all_that_was_left_is_given_to_another_however_much_it_is(
+    client: Redis, prefix: str
+) -> None:
+    messages = [Message(TOPIC, number) for number in range(25)]
+    await RedisPublisher(client, prefix=prefix).publish(messages)
+    dying = RedisSubscription(client, TOPIC, "members", "members-1", prefix=prefix, batch=100)
+    heir = RedisSubscription(client, TOPIC, "members", "members-2", prefix=prefix, idle=0, batch=1)
+    await first_of(dying)
+
+    taken_over = aiter(heir)
+    async with asyncio.timeout(20):
+        given = [(await anext(taken_over)).message for _ in messages]
+    assert given == messages
+
+
+async def test_an_entry_that_is_no_message_keeps_nobody_from_the_rest(
+    client: Redis, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = f"{prefix}{{{TOPIC}}}"
+    await client.xadd(stream, {"topic": TOPIC, "payload": "17"})
+    await client.xadd(stream, {"topic": TOPIC, "id": b"\xff"})
+    message = Message(TOPIC, {"order": 17})
+    await RedisPublisher(client, prefix=prefix).publish([message])
+    subscription = RedisSubscription(client, TOPIC, "members", "members-1", prefix=prefix)
+
+    delivery = await first_of(subscription)
+    await delivery.ack()
+
+    assert delivery.message == message
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "is no message: id: is empty" in caplog.text
+    assert (await client.xpending(stream, "members"))["pending"] == 2
+
+
 async def test_a_stream_keeps_about_as_many_entries_as_it_is_told(
     client: Redis, prefix: str
 ) -> None:
@@ -102,6 +150,10 @@ async def test_jetstream_says_what_was_delivered_before(nats_server: NatsServer)
     (again,) = await consumer.fetch(1, timeout=20)
     second = JetStreamDelivery(again)
     await second.ack()
+    await jetstream.publish(TOPIC, b"{}")
+    (foreign,) = await consumer.fetch(1, timeout=20)
+    with pytest.raises(trypact.errors.InvalidRequest, match="id: is empty"):
+        JetStreamDelivery(foreign)
     await connection.drain()
 
     assert (first.message, first.redelivered) == (message, False)
@@ -123,6 +175,8 @@ async def test_what_cannot_be_received_is_refused_at_the_door(
         subscribe(client, batch=0)
     with pytest.raises(trypact.errors.InvalidRequest, match="remember: is 0 s"):
         RedisPublisher(client, remember=0)
+    with pytest.raises(trypact.errors.InvalidRequest, match="length_max: is -1; allowed: at least"):
+        RedisPublisher(client, length_max=-1)
 
 
 def test_the_packages_import_what_is_optional_only_when_it_is_asked_for() -> None:
