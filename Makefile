@@ -55,6 +55,8 @@ verify: .venv/.dev ## Prove that generated files are fresh
 	$(PYTHON_IN_VENV) tools/stubs.py --check
 	$(PYTHON_IN_VENV) tools/diagrams.py --check
 	$(PYTHON_IN_VENV) tools/reference.py --check
+	$(PYTHON_IN_VENV) tools/sdk_reference.py --check
+	$(PYTHON_IN_VENV) tools/protocol_reference.py --check
 	$(PYTHON_IN_VENV) tools/requirements.py --check
 
 .PHONY: model
@@ -94,6 +96,8 @@ stubs: .venv/.dev ## Generate the Python stubs from proto/
 docs: .venv/.dev ## Generate the diagrams and reference pages from the code
 	$(PYTHON_IN_VENV) tools/diagrams.py
 	$(PYTHON_IN_VENV) tools/reference.py
+	$(PYTHON_IN_VENV) tools/sdk_reference.py
+	$(PYTHON_IN_VENV) tools/protocol_reference.py
 
 .PHONY: requirements
 requirements: .venv/.dev ## Pin the newest versions of what we depend on

@@ -106,7 +106,10 @@ def imported_modules(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("tool", ["stubs", "diagrams", "reference", "requirements"])
+@pytest.mark.parametrize(
+    "tool",
+    ["stubs", "diagrams", "reference", "sdk_reference", "protocol_reference", "requirements"],
+)
 def test_generated_files_are_fresh(tool: str) -> None:
     command = [sys.executable, f"tools/{tool}.py", "--check"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
