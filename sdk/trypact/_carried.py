@@ -37,14 +37,23 @@ class Carried:
         call_id: of the call that brought it here; empty in its own block.
         begin: makes sure that the coordinator knows it; None where it does. What it returns is
             awaited if it can be.
-        unsettled: what was asked and gave no result, and why. It must not be confirmed so.
     """
 
     xid: str
     call_id: str = ""
     begin: Callable[[], Any] | None = None
-    unsettled: dict[str, str] = field(default_factory=dict)
     _ids: set[str] = field(default_factory=set)
+    _unsettled: dict[str, str] = field(default_factory=dict)
+    # Calls that had no answer yet when they were last looked at.
+    _open: list[tuple[str, Any]] = field(default_factory=list)
+
+    @property
+    def unsettled(self) -> dict[str, str]:
+        """What was asked and gave no result, and why. It must not be confirmed so."""
+        looked_at, self._open = self._open, []
+        for call_id, call in looked_at:
+            self.sent(call_id, call)
+        return self._unsettled
 
     @property
     def _prefix(self) -> str:
@@ -71,19 +80,31 @@ class Carried:
             call_id = f"{self._prefix}{call_id}"
         else:
             call_id = free_id(f"{self._prefix}{method.rpartition('/')[2]}", self._ids)
-            self._ids.add(call_id)
+        self._ids.add(call_id)
         if len(call_id) > CALL_ID_BYTES_MAX:
             call_id = hashlib.blake2b(call_id.encode(), digest_size=8).hexdigest()
-        self.unsettled[call_id] = f"the call {call_id} of {method} has no answer"
+        self._unsettled[call_id] = f"the call {call_id} of {method} has no answer"
         return call_id
+
+    def sent(self, call_id: str, call: Any) -> None:
+        """Note how a synchronous call ended, now or when somebody wants to know.
+
+        It cannot tell by itself: whoever waits for it goes on before its callbacks are called.
+        """
+        if call.done():
+            self.answered(call_id, call.code().name)
+        else:
+            self._open.append((call_id, call))
 
     def answered(self, call_id: str, status: str) -> None:
         """Note the gRPC status that a call ended with; some leave open what happened."""
         if status in _DOUBTFUL:
-            doubt = self.unsettled.get(call_id, f"a repetition of the call {call_id} has no answer")
-            self.unsettled[call_id] = f"{doubt} ({status})"
+            doubt = self._unsettled.get(
+                call_id, f"a repetition of the call {call_id} has no answer"
+            )
+            self._unsettled[call_id] = f"{doubt} ({status})"
         else:
-            self.unsettled.pop(call_id, None)
+            self._unsettled.pop(call_id, None)
 
 
 # Statuses that gRPC itself gives to calls which may have been run.

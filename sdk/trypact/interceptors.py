@@ -76,7 +76,7 @@ class SyncClientInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[t
         _begin(carried)
         call_id, metadata = _leaving(carried, client_call_details)
         call = continuation(_Details.of(client_call_details, metadata), request)
-        call.add_done_callback(lambda done: carried.answered(call_id, done.code().name))
+        carried.sent(call_id, call)
         return call
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -354,6 +355,57 @@ async def test_services_without_an_event_loop_join_alike(world: World) -> None:
 
     await asyncio.to_thread(work)
     assert world.bank.account == (68, 0)
+
+
+class Lingering(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
+    """Keeps the thread that tells of answers busy, as other calls' callbacks may."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        call = continuation(details, request)
+        call.add_done_callback(lambda done: self.over.wait(10))
+        return call
+
+
+async def test_a_call_that_was_waited_for_is_answered_whatever_else_its_channel_tells(
+    world: World,
+) -> None:
+    def work() -> None:
+        linger = Lingering()
+        with (
+            trypact.SyncClient(world.endpoint, patience=5.0) as client,
+            serving_on_threads(Sell=lambda request, servicer: request) as address,
+            grpc.insecure_channel(address) as channel,
+        ):
+            sell = stub(grpc.intercept_channel(channel, SyncClientInterceptor(), linger), "Sell")
+            with client.transaction("order") as tx:
+                sell.future(amount(1)).result()
+            linger.over.set()
+            assert tx.outcome.confirmed
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_call_that_was_not_waited_for_keeps_the_block_from_confirming(
+    world: World,
+) -> None:
+    def work() -> None:
+        answered = threading.Event()
+        with (
+            trypact.SyncClient(world.endpoint, patience=5.0) as client,
+            serving_on_threads(Sell=lambda request, servicer: answered.wait(10)) as address,
+            calling_without_a_loop(address, "Sell") as sell,
+        ):
+            with (
+                pytest.raises(errors.TryUnsettled, match="the call Sell of"),
+                client.transaction("order"),
+            ):
+                sell.future(amount(1))
+            answered.set()
+
+    await asyncio.to_thread(work)
 
 
 async def test_a_call_without_await_cannot_take_an_async_block_along(

@@ -14,6 +14,8 @@ def test_calls_and_branches_have_ids_of_their_own() -> None:
     assert carried.named(tcc("stock.reserve")).id == "reserve"
     assert [carried.leaving(RESERVE) for _ in range(3)] == ["Reserve", "Reserve-2", "Reserve-3"]
     assert carried.leaving(RESERVE, "first") == carried.leaving(RESERVE, "first") == "first"
+    assert carried.leaving(RESERVE, "Reserve-4") == "Reserve-4"
+    assert carried.leaving(RESERVE) == "Reserve-5"
 
 
 def test_what_a_call_adds_is_below_it_and_orders_itself() -> None:
