@@ -55,9 +55,9 @@ def perform(connection: Any, work: Work[ResultT]) -> ResultT:
     if isinstance(connection, Session):
         connection = connection.connection()
     if isinstance(connection, Connection):
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            raise InvalidRequest(_NO_TRANSACTION)
         alchemy = connection
+        if _isolation_of(alchemy) == "AUTOCOMMIT":
+            raise InvalidRequest(_NO_TRANSACTION)
         return _drive(work(alchemy.dialect.name), lambda query: _execute(alchemy, query))
     if _is_psycopg(connection, "Connection"):
         _require_transaction(connection)
@@ -119,6 +119,12 @@ def _drive(queries: Queries[ResultT], execute: Callable[[Query], Result]) -> Res
             query = queries.send(execute(query))
     except StopIteration as done:
         return cast("ResultT", done.value)
+
+
+def _isolation_of(connection: Connection) -> Any:
+    """Return what the caller has asked for, which only the dialect knows of `create_engine`'s."""
+    engines = connection.dialect._on_connect_isolation_level  # noqa: SLF001
+    return connection.get_execution_options().get("isolation_level", engines)
 
 
 def _execute(connection: Connection, query: Query) -> Result:

@@ -8,7 +8,7 @@ import pytest
 import trypact
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -76,6 +76,23 @@ async def test_sessions_and_awaited_connections_write_messages_too(
     assert shop.postbox.topics == ["from.session", "from.async", "from.async_session"]
     assert shop.postbox.batches[0][2].payload == b"\0\xff"
     assert shop.state("from.async") == State.ARRIVED
+
+
+@pytest.mark.parametrize("where", ["isolation_level", "execution_options"])
+def test_an_engine_that_commits_by_itself_is_refused(shop: Shop, where: str) -> None:
+    level: Any = "AUTOCOMMIT"
+    options = {where: level if where == "isolation_level" else {"isolation_level": level}}
+    by_itself = create_engine(shop.engine.url, **options)
+    with (
+        by_itself.connect() as connection,
+        pytest.raises(trypact.errors.InvalidRequest, match="begin one first"),
+    ):
+        shop.outbox.add(connection, Message("order.paid"))
+    with by_itself.connect() as connection:
+        own = connection.execution_options(isolation_level="SERIALIZABLE")
+        shop.outbox.add(own, Message("order.paid"))
+    by_itself.dispose()
+    assert shop.messages == 0
 
 
 async def test_a_relay_that_shares_the_outbox_is_woken_by_a_commit(
@@ -404,8 +421,6 @@ def test_a_connection_that_commits_by_itself_is_refused(postgres_url: str) -> No
 
 
 def _create(outbox: Outbox, url: str) -> None:
-    from sqlalchemy import create_engine
-
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
         outbox.create_tables(connection)
