@@ -142,6 +142,8 @@ async def _provoke(reason: str, house: House) -> None:
             await house.execute(branch("reserve", action="inventory.reserv"))
         case "KIND_NOT_SERVED":
             await house.execute(branch("notify", MESSAGE, action="inventory.reserve"))
+        case "UNKNOWN_TOPIC":
+            await house.execute(branch("paid", MESSAGE, action="", topic="order.payed"))
         case "UNKNOWN_TRANSACTION":
             await house.transactions.Get(_request("Get"))
         case "UNKNOWN_BRANCH":
@@ -172,7 +174,7 @@ async def _provoke(reason: str, house: House) -> None:
         "INVALID_ARGUMENT", "LIMIT_EXCEEDED", "UNKNOWN_PARTICIPANT", "UNKNOWN_ACTION",
         "KIND_NOT_SERVED", "UNKNOWN_TRANSACTION", "UNKNOWN_BRANCH", "XID_CONFLICT", "XID_IN_USE",
         "BRANCH_CONFLICT", "ALREADY_CONFIRMED", "ALREADY_CANCELLED", "NOT_DECIDED",
-        "BRANCH_SETTLED",
+        "BRANCH_SETTLED", "UNKNOWN_TOPIC",
     ],
 )  # fmt: skip
 async def test_the_example_of_an_error_is_what_it_really_says(reason: str, house: House) -> None:
