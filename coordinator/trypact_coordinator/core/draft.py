@@ -228,16 +228,11 @@ class Draft:
 
     def _call_what_is_ready(self) -> int:
         """Send every call that is ready and due; return when time alone changes something next."""
-        wake_at = NEVER if self.tx.paused else self._call_until_due()
-        return min(wake_at, self.tx.deadline_at) if self.tx.state is _IS_TRYING else wake_at
-
-    def _call_until_due(self) -> int:
-        """Send every call that is ready and due; return when time alone allows the next."""
         decision, now = self.tx.decision, self.now
         wake_at = NEVER
         saga_order = compensated_first(self.branches) if decision is _CANCEL else {}
         states: dict[str, BranchState] | None = None
-        for index, branch in enumerate(self.branches):
+        for index, branch in enumerate(() if self.tx.paused else self.branches):
             if branch.in_flight or branch.state in SETTLED:
                 continue
             spec = branch.spec
@@ -256,7 +251,9 @@ class Draft:
                 self._call(index, branch, operation, decision)
             elif allowed_at < wake_at:
                 wake_at = allowed_at
-        return wake_at
+        # Asked last: there is no deadline any more once a pivot has been sent.
+        deadline_at = self.tx.deadline_at if decision is _UNDECIDED else NEVER
+        return min(deadline_at, wake_at)
 
     def _call(self, index: int, branch: Branch, operation: Operation, decision: Decision) -> None:
         state = next_branch_state(branch.state, SEND[operation])

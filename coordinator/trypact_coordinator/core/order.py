@@ -17,7 +17,7 @@ _ROLE_OF = {
 
 def registered(specs: Sequence[BranchSpec]) -> tuple[Branch, ...]:
     """Return branches to which nothing has happened yet, each in its role."""
-    return tuple([Branch(*one) for one in zip(specs, roles_of(specs), strict=True)])
+    return tuple(map(Branch, specs, roles_of(specs)))
 
 
 def roles_of(specs: Sequence[BranchSpec]) -> list[Role]:
