@@ -9,6 +9,7 @@ from trypact.testing.environment import Environment
 from trypact.testing.examination import NotConformant, conformance
 from trypact.testing.faults import Script
 from trypact.testing.island import HandlerHangs
+from trypact.testing.simulation import Simulated, SimulationFailed, simulate
 
 __all__ = [
     "Environment",
@@ -16,6 +17,9 @@ __all__ = [
     "NotAtomic",
     "NotConformant",
     "Script",
+    "Simulated",
+    "SimulationFailed",
     "assert_atomic",
     "conformance",
+    "simulate",
 ]

@@ -19,6 +19,8 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import structlog
 from trypact_coordinator.core.errors import CoordinatorError
+from trypact_coordinator.core.events import Answer
+from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.transaction import SETTLED, Transaction
 from trypact_coordinator.journal.memory import MemoryStore
@@ -134,12 +136,13 @@ class Environment(Client):
         self._processes.append(process)
         self.note(f"{process.name} starts")
         process.died.add_done_callback(lambda _: self.note(f"{process.name} is dead"))
-        await process.start()
-        registry = RegistryService(process.coordinator)
-        for name, endpoint in self._endpoints.items():
-            served = endpoint.participant
-            request = registration_request(name, name, name, served.actions, served.topics)
-            await registry.Register(request, None)
+        with contextlib.suppress(Died):
+            await process.start()
+            registry = RegistryService(process.coordinator)
+            for name, endpoint in self._endpoints.items():
+                served = endpoint.participant
+                request = registration_request(name, name, name, served.actions, served.topics)
+                await process.call(registry.Register(request, None))
 
     def note(self, text: str) -> None:
         """Write a line into the trace."""
@@ -250,7 +253,7 @@ class Environment(Client):
             what = f"{entry.event} {entry.branch_id}".rstrip()
             self.history.note(self._island.loop.us, f"  journal: {what}", transaction.xid)
 
-    async def _serve(self, call: Any) -> Any:
+    async def _serve(self, call: Call) -> Answer:
         return await self._endpoints[call.branch.participant](call)
 
     # ------------------------------------------------------------ what became of it

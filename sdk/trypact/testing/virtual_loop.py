@@ -64,11 +64,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return bool(ready) or (at_us is not None and at_us <= self.us)
 
     def _next_us(self) -> int | None:
-        """Return the instant of the next timer, rounded up."""
+        """Return the first instant that `time` does not show as before the next timer."""
         scheduled: Any = self._scheduled  # type: ignore[attr-defined]
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False
-        return -int(-scheduled[0]._when * 1e6 // 1) if scheduled else None
+        if not scheduled:
+            return None
+        # Exactly so: who is called too early by a rounding waits for no time at all, for ever.
+        at_us = int(scheduled[0]._when * 1e6)
+        while at_us / 1e6 < scheduled[0]._when:
+            at_us += 1
+        return at_us
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]
@@ -78,7 +84,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if at_us is None:
                 raise Stalled
             self.us = max(self.us, at_us)
-        while scheduled and scheduled[0]._when * 1e6 <= self.us + 0.001:
+        while scheduled and scheduled[0]._when <= self.time():
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
             ready.append(handle)
