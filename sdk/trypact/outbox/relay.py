@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -141,7 +142,13 @@ class Relay:
         """Publish until `stop` is called. Errors are logged, and what they met is tried again."""
         loop = asyncio.get_running_loop()
         troubles, purge_at = 0, loop.time()
-        with self._outbox.waking(lambda: loop.call_soon_threadsafe(self._work.set)):
+
+        def wake() -> None:
+            # Whoever has just committed is not to hear that this loop has ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._work.set)
+
+        with self._outbox.waking(wake):
             while not self._stopping.is_set():
                 self._work.clear()
                 try:

@@ -107,6 +107,20 @@ async def test_a_relay_that_shares_the_outbox_is_woken_by_a_commit(
     assert shop.postbox.topics == ["first", "second"]
 
 
+def test_a_commit_succeeds_though_the_loop_of_a_relay_has_ended(shop: Shop) -> None:
+    shop.order("first")
+    shop.postbox.open.clear()
+    loop = asyncio.new_event_loop()
+    relay = loop.create_task(shop.relay().run())
+    loop.run_until_complete(shop.postbox.given(1))
+    loop.close()
+
+    shop.order("second")
+
+    assert (shop.orders, shop.messages) == (2, 2)
+    relay.get_coro().close()  # type: ignore[union-attr]
+
+
 async def test_a_relay_finds_at_its_next_poll_what_another_process_wrote(shop: Shop) -> None:
     elsewhere = Outbox(now=lambda: shop.clock_us)
     async with shop.relay(poll=0.01):
