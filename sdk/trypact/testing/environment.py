@@ -163,6 +163,7 @@ class Environment(Client):
         if not 0 <= whole < float("inf"):
             raise InvalidRequest(f"advance: is {whole} s; allowed: at least 0")
         await self._island.ask(asyncio.sleep(whole))
+        await self._island.still()
 
     async def settle(self, *, hours: float = 24) -> Sequence[Transaction]:
         """Let virtual time pass until nothing is left to do, deliveries included.

@@ -44,6 +44,7 @@ class Island:
         self._outer = asyncio.get_running_loop()
         self._asked: dict[asyncio.Task[Any], asyncio.Future[Any]] = {}
         self._errands: deque[Callable[[], None]] = deque()
+        self._still: list[asyncio.Future[None]] = []
         self._out = False
         self._pump_is_due = False
 
@@ -60,6 +61,13 @@ class Island:
             if not task.done():
                 task.cancel()
                 self._pump_soon()
+
+    async def still(self) -> None:
+        """Return when nothing is left to do in there at this instant."""
+        reached: asyncio.Future[None] = self._outer.create_future()
+        self._still.append(reached)
+        self._pump_soon()
+        await reached
 
     async def outside(
         self, what: str, start: Callable[[Callable[[ResultT], None]], None]
@@ -97,6 +105,11 @@ class Island:
         if self._errands:
             self._out = True
             self._errands.popleft()()
+        elif self._still:
+            reached = self._still.pop()
+            if not reached.done():
+                reached.set_result(None)
+            self._pump_soon()
         elif self._asked and self.loop.jump():
             self._pump_soon()
 
