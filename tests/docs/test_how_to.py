@@ -22,6 +22,15 @@ def test_the_page_about_branches_says_what_its_example_says(desk: Desk) -> None:
         assert desk.run(command.text) == output.text
 
 
+def test_the_page_about_branches_launches_a_rocket_or_not(desk: Desk) -> None:
+    desk.start_coordinator()
+    script, *runs = sections("docs/how-to/branches.md")["A step with no way back"]
+    desk.save([script])
+
+    for command, output in zip(runs[::2], runs[1::2], strict=True):
+        assert desk.run(command.text) == output.text
+
+
 async def test_the_page_about_asking_says_what_its_examples_say(desk: Desk) -> None:
     page = sections("docs/how-to/interactive-and-sync.md")
     desk.start_coordinator()
