@@ -61,9 +61,9 @@ async def decide(client: trypact.Client, yes: bool) -> None:
         return {"by": "Grace"}
 
     if yes:
-        await reporter.run(xid, branch_id, lend)
+        await reporter.run(xid, branch_id, "try", lend)
     else:
-        await reporter.refuse(xid, branch_id, "too_risky")
+        await reporter.refuse(xid, branch_id, "try", "too_risky")
 
 
 async def main(yes: bool) -> None:

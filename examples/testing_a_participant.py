@@ -20,7 +20,7 @@ from trypact.testing import Environment, assert_atomic, conformance
 
 engine = sqlite_engine("testing.db")
 fence = SqlAlchemyFence(engine)
-reminders = []
+reminders: list[str] = []
 
 
 def make_warehouse() -> trypact.Participant:
@@ -31,15 +31,15 @@ def make_warehouse() -> trypact.Participant:
 
 
 class Reserve:
-    def try_(self, call: Call[dict], connection: Connection) -> None:
+    def try_(self, call: Call[dict[str, int]], connection: Connection) -> None:
         if call.request["pieces"] > 10:
             raise trypact.Refuse("out_of_stock")
         connection.execute(text("UPDATE shelf SET free = free - 1, held = held + 1"))
 
-    def confirm(self, call: Call[dict], connection: Connection) -> None:
+    def confirm(self, call: Call[dict[str, int]], connection: Connection) -> None:
         connection.execute(text("UPDATE shelf SET held = held - 1, sold = sold + 1"))
 
-    def cancel(self, call: Call[dict], connection: Connection) -> None:
+    def cancel(self, call: Call[dict[str, int]], connection: Connection) -> None:
         connection.execute(text("UPDATE shelf SET free = free + 1, held = held - 1"))
 
 

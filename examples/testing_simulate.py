@@ -21,16 +21,16 @@ from trypact.testing import simulate
 class Account:
     """Takes money aside, and pays with it."""
 
-    def try_(self, call: Call[dict], connection: Connection) -> None:
+    def try_(self, call: Call[dict[str, int]], connection: Connection) -> None:
         cents = call.request["cents"]
         if connection.execute(text("SELECT free FROM account")).scalar_one() < cents:
             raise trypact.Refuse("too_little_money")
         self.move(connection, "free", "held", cents)
 
-    def confirm(self, call: Call[dict], connection: Connection) -> None:
+    def confirm(self, call: Call[dict[str, int]], connection: Connection) -> None:
         self.move(connection, "held", "paid", call.request["cents"])
 
-    def cancel(self, call: Call[dict], connection: Connection) -> None:
+    def cancel(self, call: Call[dict[str, int]], connection: Connection) -> None:
         self.move(connection, "held", "free", call.request["cents"])
 
     @staticmethod
@@ -70,7 +70,7 @@ class Bank:
             paid.append(spent)
             if held or free + spent != 100:
                 return False
-        return paid[0] == paid[1]
+        return bool(paid[0] == paid[1])
 
 
 def both_pay(rng: random.Random) -> Sequence[Branch]:

@@ -107,9 +107,18 @@ class Carried:
             self._unsettled.pop(call_id, None)
 
 
-# Statuses that gRPC itself gives to calls which may have been run.
+# Statuses that gRPC itself gives to calls which may have been run; RESOURCE_EXHAUSTED where the
+# answer is too large to be received.
 _DOUBTFUL = frozenset(
-    ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS")
+    (
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "CANCELLED",
+        "UNKNOWN",
+        "INTERNAL",
+        "DATA_LOSS",
+        "RESOURCE_EXHAUSTED",
+    )
 )
 
 _here: ContextVar[Carried | None] = ContextVar("trypact.carried", default=None)

@@ -4,7 +4,11 @@ To a fence a result is bytes. Almost always they are the result itself; one that
 into a frame, so that whoever asks again is told the same instant as the first time.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from trypact.errors import ResultTooLarge
+from trypact.limits import RESULT_BYTES_MAX
+from trypact.payload import encode
 
 # No JSON begins like this. Bytes of a service's own may; they are put into a frame too.
 _MARK = b"\xff\x00trypact-expires"
@@ -17,6 +21,24 @@ class Framed(NamedTuple):
     result: bytes
     # Microseconds since 1970-01-01T00:00Z; 0 for never.
     expires_at_us: int = 0
+
+
+def kept(result: Any, whose: str, expires_at_us: int = 0) -> bytes:
+    """Return what a fence keeps of a result, whatever value that is.
+
+    Args:
+        result: what a handler or an effect has returned.
+        whose: who that was, for the error.
+        expires_at_us: see `Framed`.
+
+    Raises ResultTooLarge, and PayloadError for what cannot be encoded.
+    """
+    data = encode(result)
+    if len(data) > RESULT_BYTES_MAX:
+        raise ResultTooLarge(
+            f"the result of {whose} is {len(data)} bytes long; allowed: at most {RESULT_BYTES_MAX}"
+        )
+    return framed(data, expires_at_us)
 
 
 def framed(result: bytes, expires_at_us: int = 0) -> bytes:

@@ -9,21 +9,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from trypact._framing import framed
+from trypact._framing import kept
 from trypact.call import Arrived, Call, PendingType, Reserved
 from trypact.clock import now_us
 from trypact.errors import (
     ParticipantError,
     PayloadError,
     Refuse,
-    ResultTooLarge,
     RetryLater,
 )
 from trypact.fence.contract import Asked, AsyncHandler, Said
 from trypact.kinds import Kind, Operation
-from trypact.limits import RESULT_BYTES_MAX
 from trypact.observed import Observer, observed
-from trypact.payload import decode, encode
+from trypact.payload import decode
 
 Handler = Callable[[Any, Any], Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -181,15 +179,4 @@ def _kept(call: Call[Any], result: Any) -> bytes | PendingType:
             )
         expires_at_us = now_us() + round(result.expires_in * 1_000_000)
         result = result.result
-    data = require_small(encode(result), f"{call.action} {call.operation}")
-    return framed(data, expires_at_us)
-
-
-def require_small(result: bytes, whose: str) -> bytes:
-    """Return the result. Raises ResultTooLarge."""
-    if len(result) > RESULT_BYTES_MAX:
-        raise ResultTooLarge(
-            f"the result of {whose} is {len(result)} bytes long; allowed: at most "
-            f"{RESULT_BYTES_MAX}"
-        )
-    return result
+    return kept(result, f"{call.action} {call.operation}", expires_at_us)

@@ -167,7 +167,8 @@ class Client:
         """Join the transaction that the present call brought: `async with client.joined() as tx`.
 
         Inside, `tx.try_` adds branches. Leaving the block does not decide; that is for whoever
-        opened the transaction. An exception cancels it, if a branch was added before.
+        opened the transaction. An exception cancels it, if a branch was added before. One block is
+        enough for a call: where metadata is given, the branches of a second one have the same ids.
 
         Args:
             metadata: of the call, `context.invocation_metadata()`; not needed in a handler behind

@@ -22,6 +22,7 @@ from trypact.client import Client
 from trypact.errors import (
     BranchRefused,
     CoordinatorUnavailable,
+    InvalidRequest,
     NoTransaction,
     OutcomeUnknown,
     Overloaded,
@@ -60,21 +61,26 @@ def joins(
         required: refuse calls that bring no transaction, with FAILED_PRECONDITION.
 
     The caller sees a TrypactError as a gRPC status whose details begin with its name:
-    "BRANCH_REFUSED: ...". Raises TypeError for a client that does not fit the method.
+    "BRANCH_REFUSED: ...". Raises TypeError for a client that does not fit the method or an action
+    that is a mere name, and InvalidRequest for another kind.
 
         >>> reserve = Action("inventory.reserve", request=dict, result=dict)
         >>> @joins(client, reserve)
         ... async def Reserve(request, context):
         ...     return {"pieces": 0}  # what it does for calls that bring no transaction
     """
+    if not isinstance(action, Action):
+        raise TypeError(f"action: is {action!r}; allowed: an Action of the method's messages")
+    if kind not in (Kind.TCC, Kind.SAGA):
+        raise InvalidRequest(f"kind: is {kind!r}; allowed: tcc, saga")
 
     def decorated(method: MethodT) -> MethodT:
         is_async = inspect.iscoroutinefunction(method)
-        if is_async is not isinstance(client, Client):
-            fitting = "a Client" if is_async else "a SyncClient"
+        fitting = Client if is_async else SyncClient
+        if not isinstance(client, fitting):
             raise TypeError(
                 f"{method.__qualname__} is {'' if is_async else 'not '}async, and the client is a "
-                f"{type(client).__name__}; allowed: {fitting}"
+                f"{type(client).__name__}; allowed: a {fitting.__name__}"
             )
         joined = _joined(client, action, kind, required, method)
         functools.update_wrapper(joined, method)

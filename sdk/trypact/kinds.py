@@ -19,6 +19,11 @@ class Word(StrEnum):
         member.number = number
         return member
 
+    @classmethod
+    def _missing_(cls, value: object) -> Self:
+        what = cls.__name__.lower()
+        raise ValueError(f"{what}: {value!r}; allowed: {', '.join(cls)}")
+
     @property
     def wire(self) -> Any:
         """Its number, for the generated stubs, which have a type of their own for each enum."""

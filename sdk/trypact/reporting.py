@@ -2,9 +2,9 @@
 
     reporter = payments.reporter(client)
 
-    reporter.complete(xid, branch_id, Paid(receipt))          # nothing else to write
-    reporter.refuse(xid, branch_id, "CARD_DECLINED")          # a business no
-    reporter.run(xid, branch_id, lambda connection: ...)      # an effect, and its result
+    reporter.complete(xid, branch_id, "try", Paid(receipt))         # nothing else to write
+    reporter.refuse(xid, branch_id, "try", "CARD_DECLINED")         # a business no
+    reporter.run(xid, branch_id, "try", lambda connection: ...)     # an effect, and its result
 
 Each of them is one local transaction, in which the effect is written and the fence's row is
 completed, and then a report to the coordinator. The report only saves time: if it is lost, with
@@ -17,10 +17,9 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trypact._framing import framed, unframed
-from trypact._handlers import require_small
+from trypact._framing import kept, unframed
 from trypact._signatures import is_async
-from trypact.call import PENDING, Ok
+from trypact.call import PENDING, Ok, Refused
 from trypact.errors import (
     CancelledMeanwhile,
     CoordinatorUnavailable,
@@ -28,10 +27,9 @@ from trypact.errors import (
     ParticipantError,
     Refuse,
 )
-from trypact.fence.contract import Finished, FinishingFence
+from trypact.fence.contract import FinishingFence
 from trypact.kinds import Decision, Operation
 from trypact.outcome import Reported
-from trypact.payload import encode
 
 if TYPE_CHECKING:
     from trypact.client import Client
@@ -55,42 +53,49 @@ class Completed(NamedTuple):
 class Reporter:
     """Completes what was PENDING, and tells the coordinator; see `Participant.reporter`.
 
-    Every method raises NotPending if there is nothing to complete, above all because it has been
-    completed already; CancelledMeanwhile if the decision is Cancel, with `completed` to tell
-    whether that came before or after the effect; and FenceUnavailable. That the coordinator does
-    not answer is no error: the operation is complete, and `reported` is None.
+    Every method raises NotPending if that operation is not pending, above all because it has been
+    completed already; CancelledMeanwhile for a Try if the decision is Cancel, with `completed` to
+    tell whether that came before or after the effect; and FenceUnavailable. That the coordinator
+    does not answer is no error: the operation is complete, and `reported` is None.
     """
 
     def __init__(self, fence: FinishingFence, client: "SyncClient") -> None:
         self._fence = fence
         self._client = client
 
-    def complete(self, xid: str, branch_id: str, result: Any = None) -> Completed:
+    def complete(
+        self, xid: str, branch_id: str, operation: Operation | str, result: Any = None
+    ) -> Completed:
         """Complete an operation that has no further effect here, with its result."""
-        return self.run(xid, branch_id, lambda connection: result)
+        return self.run(xid, branch_id, operation, lambda connection: result)
 
-    def refuse(self, xid: str, branch_id: str, reason: str) -> Completed:
+    def refuse(
+        self, xid: str, branch_id: str, operation: Operation | str, reason: str
+    ) -> Completed:
         """Complete an operation with a business no."""
-        return self.run(xid, branch_id, _refusing(reason))
+        return self.run(xid, branch_id, operation, _refusing(reason))
 
-    def run(self, xid: str, branch_id: str, effect: Effect) -> Completed:
+    def run(
+        self, xid: str, branch_id: str, operation: Operation | str, effect: Effect
+    ) -> Completed:
         """Complete an operation by an effect.
 
         Args:
             xid: the transaction.
             branch_id: the branch.
+            operation: which one was answered with PENDING: "try", "confirm", "cancel" or
+                "deliver". The end of a Try that comes late never ends its Cancel.
             effect: a function of the fence's open connection. What it writes there is committed
                 together with the operation's end, or not at all. It returns the result, or raises
                 Refuse; whatever else it raises is raised here, and the operation stays PENDING.
         """
-        finished = self._fence.finish(xid, branch_id, _plain(effect))
+        asked = Operation(operation)
+        end = self._fence.finish(xid, branch_id, asked, _plain(effect))
         try:
-            reported = self._client.report(
-                xid, branch_id, finished.operation, **_answer_of(finished)
-            )
+            reported = self._client.report(xid, branch_id, asked, **_said_of(end))
         except (CoordinatorUnavailable, OutcomeUnknown) as error:
-            return _unreported(xid, branch_id, finished, error)
-        return _completed(xid, branch_id, finished, reported)
+            return _unreported(xid, branch_id, asked, error)
+        return _completed(xid, branch_id, asked, end, reported)
 
 
 class AsyncReporter:
@@ -103,38 +108,45 @@ class AsyncReporter:
         self._fence = fence
         self._client = client
 
-    async def complete(self, xid: str, branch_id: str, result: Any = None) -> Completed:
+    async def complete(
+        self, xid: str, branch_id: str, operation: Operation | str, result: Any = None
+    ) -> Completed:
         """Complete an operation that has no further effect here, with its result."""
-        return await self.run(xid, branch_id, lambda connection: result)
+        return await self.run(xid, branch_id, operation, lambda connection: result)
 
-    async def refuse(self, xid: str, branch_id: str, reason: str) -> Completed:
+    async def refuse(
+        self, xid: str, branch_id: str, operation: Operation | str, reason: str
+    ) -> Completed:
         """Complete an operation with a business no."""
-        return await self.run(xid, branch_id, _refusing(reason))
+        return await self.run(xid, branch_id, operation, _refusing(reason))
 
-    async def run(self, xid: str, branch_id: str, effect: Effect) -> Completed:
+    async def run(
+        self, xid: str, branch_id: str, operation: Operation | str, effect: Effect
+    ) -> Completed:
         """Complete an operation by an effect: `async def` behind an async fence; see `Reporter`."""
-        finished = await self._finish(xid, branch_id, effect)
+        asked = Operation(operation)
+        end = await self._finish(xid, branch_id, asked, effect)
         try:
-            reported = await self._client.report(
-                xid, branch_id, finished.operation, **_answer_of(finished)
-            )
+            reported = await self._client.report(xid, branch_id, asked, **_said_of(end))
         except (CoordinatorUnavailable, OutcomeUnknown) as error:
-            return _unreported(xid, branch_id, finished, error)
-        return _completed(xid, branch_id, finished, reported)
+            return _unreported(xid, branch_id, asked, error)
+        return _completed(xid, branch_id, asked, end, reported)
 
-    async def _finish(self, xid: str, branch_id: str, effect: Effect) -> Finished:
-        finished: Finished
+    async def _finish(
+        self, xid: str, branch_id: str, operation: Operation, effect: Effect
+    ) -> Ok | Refused:
+        end: Ok | Refused
         if not is_async(self._fence.finish):
             finish = self._fence.finish
-            finished = await asyncio.to_thread(finish, xid, branch_id, _plain(effect))
-            return finished
+            end = await asyncio.to_thread(finish, xid, branch_id, operation, _plain(effect))
+            return end
 
         async def awaited(connection: Any) -> bytes:
             result = effect(connection)
             return _encoded(await result if isawaitable(result) else result)
 
-        finished = await self._fence.finish(xid, branch_id, awaited)
-        return finished
+        end = await self._fence.finish(xid, branch_id, operation, awaited)
+        return end
 
 
 def _refusing(reason: str) -> Effect:
@@ -155,29 +167,31 @@ def _encoded(result: Any) -> bytes:
     """Return what the fence keeps of an effect's result."""
     if result is PENDING:
         raise ParticipantError("an effect answered PENDING; allowed: its result, or Refuse")
-    return framed(require_small(encode(result), "an effect"))
+    return kept(result, "an effect")
 
 
-def _answer_of(finished: Finished) -> dict[str, Any]:
+def _said_of(end: Ok | Refused) -> dict[str, Any]:
     """Return how the operation ended, as `client.report` takes it."""
-    if isinstance(finished.answer, Ok):
-        return {"ok": unframed(finished.answer.result).result}
-    return {"refused": finished.answer.reason}
+    if isinstance(end, Ok):
+        return {"ok": unframed(end.result).result}
+    return {"refused": end.reason}
 
 
-def _completed(xid: str, branch_id: str, finished: Finished, reported: Reported) -> Completed:
-    tried = finished.operation is Operation.TRY and isinstance(finished.answer, Ok)
+def _completed(
+    xid: str, branch_id: str, operation: Operation, end: Ok | Refused, reported: Reported
+) -> Completed:
+    tried = operation is Operation.TRY and isinstance(end, Ok)
     if tried and reported.decision is Decision.CANCEL:
         raise CancelledMeanwhile(xid, branch_id, completed=True)
-    return Completed(finished.operation, reported)
+    return Completed(operation, reported)
 
 
-def _unreported(xid: str, branch_id: str, finished: Finished, error: Exception) -> Completed:
+def _unreported(xid: str, branch_id: str, operation: Operation, error: Exception) -> Completed:
     logger.warning(
         "%s of branch %s of %s is complete, and the coordinator will ask for it: %s",
-        finished.operation,
+        operation,
         branch_id,
         xid,
         error,
     )
-    return Completed(finished.operation, None)
+    return Completed(operation, None)

@@ -51,7 +51,7 @@ def main(database: str, coordinator: str, listen: str, die: str = "") -> None:
             return {"signed": xid}
 
         client = (DoomedClient if die else trypact.SyncClient)(coordinator)
-        desk.reporter(client).run(xid, branch_id, effect)
+        desk.reporter(client).run(xid, branch_id, "try", effect)
 
     @desk.tcc("sign")
     def ask(call: trypact.Call[Any], connection: Connection) -> Any:

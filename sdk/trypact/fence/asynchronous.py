@@ -13,16 +13,19 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from trypact.call import Answer, FencedCall, PendingType
+from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.client import Client
 from trypact.clock import now_us
 from trypact.fence.collector import OLDER_THAN_S, Collected, Collector
-from trypact.fence.contract import AsyncHandler, Finished
+from trypact.fence.contract import AsyncHandler
 from trypact.fence.database import SqlAlchemyDatabase
 from trypact.fence.external import Effect, ExternalFence
 from trypact.fence.local import LocalFence
 from trypact.kinds import Operation
 from trypact.outcome import Standing
+
+# Does what was pending, and returns what is kept of its result.
+AsyncEffect = Callable[[AsyncConnection], Awaitable[bytes]]
 
 
 class AsyncSqlAlchemyFence:
@@ -72,29 +75,27 @@ class AsyncSqlAlchemyFence:
         connection: AsyncConnection,
         xid: str,
         branch_id: str,
+        operation: Operation | str,
         *,
         ok: Any = None,
         refused: str | None = None,
-        operation: Operation | None = None,
-    ) -> Operation:
+    ) -> None:
         """Complete a PENDING operation in the caller's transaction; see `LocalFence.complete`."""
 
-        def complete(handle: Connection) -> Operation:
-            return self.local.complete(
-                handle, xid, branch_id, ok=ok, refused=refused, operation=operation
-            )
+        def complete(handle: Connection) -> None:
+            self.local.complete(handle, xid, branch_id, operation, ok=ok, refused=refused)
 
-        return await connection.run_sync(complete)
+        await connection.run_sync(complete)
 
     async def finish(
-        self, xid: str, branch_id: str, effect: Callable[[AsyncConnection], Awaitable[bytes]]
-    ) -> Finished:
+        self, xid: str, branch_id: str, operation: Operation, effect: AsyncEffect
+    ) -> Ok | Refused:
         """Complete a PENDING operation in a transaction of its own; see `LocalFence.finish`."""
 
         def awaited(connection: Connection) -> bytes:
             return await_only(effect(AsyncConnection(self._engine, connection)))
 
-        return await greenlet_spawn(self.local.finish, xid, branch_id, awaited)
+        return await greenlet_spawn(self.local.finish, xid, branch_id, operation, awaited)
 
 
 class AsyncExternalFence:
@@ -106,6 +107,7 @@ class AsyncExternalFence:
     """
 
     def __init__(self, fence: AsyncSqlAlchemyFence, *, now: Callable[[], int] = now_us) -> None:
+        self._fence = fence
         self._external = ExternalFence(fence.local, now=now)
 
     async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
@@ -118,6 +120,12 @@ class AsyncExternalFence:
             return await_only(handler(effect))
 
         return await greenlet_spawn(self._external.run, call, awaited)
+
+    async def finish(
+        self, xid: str, branch_id: str, operation: Operation, effect: AsyncEffect
+    ) -> Ok | Refused:
+        """Complete an operation whose end comes from elsewhere; see `ExternalFence.finish`."""
+        return await self._fence.finish(xid, branch_id, operation, effect)
 
 
 class AsyncCollector:

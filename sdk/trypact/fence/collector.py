@@ -49,7 +49,7 @@ class Collector:
     """Removes what a fence need not keep any more.
 
         collector = Collector(client, fence)
-        collector.collect()     # now and then: every hour, for example
+        collector.collect()  # now and then: every hour, for example
 
     Several instances may do so at once.
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
+from trypact.call import Answer, FencedCall, PendingType
 from trypact.errors import Refuse, RetryLater
 from trypact.kinds import Operation
 
@@ -74,23 +74,18 @@ class AsyncFence(Protocol):
         ...
 
 
-class Finished(NamedTuple):
-    """How a PENDING operation ended."""
-
-    operation: Operation
-    answer: Ok | Refused
-
-
 @runtime_checkable
 class FinishingFence(Protocol):
     """A fence that can complete a PENDING operation in a local transaction of its own."""
 
-    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], Any], /) -> Any:
-        """Run the effect with what handlers get, and complete the operation with what it returns.
+    def finish(
+        self, xid: str, branch_id: str, operation: Operation, effect: Callable[[Any], Any], /
+    ) -> Any:
+        """Run the effect in an open transaction, and complete the operation with what it returns.
 
-        That is the result's bytes; for an `AsyncFence`, which is awaited here too, what is awaited
-        for them. What the effect did is undone when it raises; its Refuse completes the operation
-        with a business no. Returns a `Finished`.
+        That is what is kept of the result; for an `AsyncFence`, which is awaited here too, what is
+        awaited for it. What the effect did is undone when it raises; its Refuse completes the
+        operation with a business no. Returns how it ended: an Ok or a Refused.
 
         Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what the effect raises.
         """

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from trypact._framing import unframed
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
 from trypact.clock import now_us
 from trypact.errors import NotPending, Refuse
@@ -53,7 +54,7 @@ class ExternalFence:
 
     Handlers get an `Effect`. One that raises leaves the outcome unknown, unless it raises Refuse:
     that is for when the effect has certainly not happened. One that returns PENDING is asked again
-    with each call, until it has an answer or `complete` of the other fence has given it.
+    with each call, until it has an answer or a reporter has given it.
 
     A Try should give up well before the coordinator does, which then sends Cancel: an effect that
     happens after it stays.
@@ -87,8 +88,21 @@ class ExternalFence:
         try:
             said = handler(effect)
         except Refuse as refusal:
-            return self._end(call, Refused(refusal.reason))
+            refused = Refused(refusal.reason)
+            if call.operation is Operation.CANCEL and effect.known is Known.UNKNOWN:
+                # The row stays pending: as TRIED it would say that the Try has come to its end.
+                return refused
+            return self._end(call, refused)
         return Pending() if isinstance(said, PendingType) else self._end(call, Ok(said))
+
+    def finish(
+        self, xid: str, branch_id: str, operation: Operation, effect: Callable[[Any], bytes]
+    ) -> Ok | Refused:
+        """Complete an operation whose end comes from elsewhere; see `LocalFence.finish`.
+
+        The effect gets what handlers of the other fence would: an open transaction of its database.
+        """
+        return self._fence.finish(xid, branch_id, operation, effect)
 
     def _intended(self, call: FencedCall, handle: Any) -> Effect:
         """Return what is known in the local transaction that commits the intent."""
@@ -100,22 +114,14 @@ class ExternalFence:
 
     def _end(self, call: FencedCall, end: Ok | Refused) -> Answer:
         """Store how the operation ended."""
-        ok, refused = (end.result, None) if isinstance(end, Ok) else (None, end.reason)
 
-        def complete() -> None:
-            with self._fence.database.begin() as transaction:
-                self._fence.complete(
-                    transaction.handle,
-                    call.xid,
-                    call.branch_id,
-                    ok=ok,
-                    refused=refused,
-                    operation=call.operation,
-                )
-                transaction.commit(f"the end of {call.action}")
+        def ended(handle: Any) -> bytes:
+            if isinstance(end, Refused):
+                raise Refuse(end.reason)
+            return end.result
 
         try:
-            self._fence.insist(complete)
+            self.finish(call.xid, call.branch_id, call.operation, ended)
         except NotPending:
             # Another attempt was quicker, or the branch was cancelled meanwhile.
             answer = self._fence.run(call, _never)
@@ -135,12 +141,16 @@ class ExternalFence:
     def _stored(self, call: FencedCall) -> bytes:
         with self._fence.database.begin() as transaction:
             row = transaction.read((call.xid, call.branch_id))
-        return row.result if row else b""
+        return _result_of(row)
 
 
 def _effect(call: FencedCall, known: Known, row: Row | None) -> Effect:
     branch = f"{call.xid}/{call.branch_id}"
-    return Effect(known, f"{branch}/{call.operation}", branch, row.result if row else b"")
+    return Effect(known, f"{branch}/{call.operation}", branch, _result_of(row))
+
+
+def _result_of(row: Row | None) -> bytes:
+    return unframed(row.result).result if row else b""
 
 
 def _never(handle: Any) -> PendingType:

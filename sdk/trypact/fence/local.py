@@ -12,20 +12,21 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
+from trypact._framing import kept
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
 from trypact.errors import (
     CancelledMeanwhile,
     FenceUnavailable,
+    InvalidRequest,
     NotPending,
     Refuse,
     TryTooLate,
 )
 from trypact.fence import rules
-from trypact.fence.contract import Finished, Handler
+from trypact.fence.contract import Handler
 from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.kinds import Operation
 from trypact.limits import shortened
-from trypact.payload import encode
 
 logger = logging.getLogger("trypact.fence")
 
@@ -173,11 +174,11 @@ class LocalFence:
         handle: Any,
         xid: str,
         branch_id: str,
+        operation: Operation | str,
         *,
         ok: Any = None,
         refused: str | None = None,
-        operation: Operation | None = None,
-    ) -> Operation:
+    ) -> None:
         """Complete an operation that was answered with PENDING, in the caller's transaction.
 
         Do the effect in the same local transaction, commit it, and then tell the coordinator with
@@ -187,62 +188,79 @@ class LocalFence:
             handle: what the fence's handlers get, inside a transaction of the caller's.
             xid: the transaction.
             branch_id: the branch.
+            operation: which one: "try", "confirm", "cancel" or "deliver". The end of a Try that
+                comes late is so never taken for the end of its Cancel.
             ok: the result, if it went well.
             refused: the reason, if it is a business no; the effect must not be done then.
-            operation: the one that is meant; any that is pending unless given.
 
-        Returns the operation that is complete. Raises NotPending if there is none, and
-        CancelledMeanwhile if the branch was: then undo the local transaction.
+        Raises NotPending if that operation is not pending, and CancelledMeanwhile for a Try whose
+        branch was cancelled: then undo the local transaction. Raises ResultTooLarge, and
+        InvalidRequest for an answer that is both.
         """
+        asked = Operation(operation)
+        if refused is None:
+            answer: Ok | Refused = Ok(kept(ok, f"the {asked} of branch {branch_id!r}"))
+        elif ok is None:
+            answer = Refused(shortened(refused))
+        else:
+            raise InvalidRequest("ok, refused: both are given; allowed: one of them")
         transaction, key = self.database.join(handle), (xid, branch_id)
-        pending = self._pending(transaction, key, operation)
-        answer = Ok(encode(ok)) if refused is None else Refused(shortened(refused))
-        self._end(transaction, key, pending, answer)
-        return pending
+        self._require_pending(transaction, key, asked)
+        self._end(transaction, key, asked, answer)
 
-    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], bytes]) -> Finished:
+    def finish(
+        self,
+        xid: str,
+        branch_id: str,
+        operation: Operation,
+        effect: Callable[[Any], bytes],
+    ) -> Ok | Refused:
         """Complete an operation that was answered with PENDING, in a local transaction of its own.
 
         Args:
             xid: the transaction.
             branch_id: the branch.
-            effect: does what was pending, with what handlers get, and returns the result. What it
-                did is undone when it raises; a Refuse is a business no, and completes the
-                operation too. It may be run again, as a handler may.
+            operation: which one.
+            effect: does what was pending, with what handlers get, and returns what is kept of its
+                result. What it did is undone when it raises; a Refuse is a business no, and
+                completes the operation too. It may be run again, as a handler may.
 
         Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what `effect` raises.
         """
-        return self.insist(lambda: self._finish_once((xid, branch_id), effect))
+        return self.insist(lambda: self._finish_once((xid, branch_id), operation, effect))
 
-    def _finish_once(self, key: Key, effect: Callable[[Any], bytes]) -> Finished:
+    def _finish_once(
+        self, key: Key, operation: Operation, effect: Callable[[Any], bytes]
+    ) -> Ok | Refused:
         with self.database.begin() as transaction:
             # Its lock comes first, as in a call, so that the two do not wait for each other.
-            pending = self._pending(transaction, key, None)
+            self._require_pending(transaction, key, operation)
             answer: Ok | Refused
             try:
                 with transaction.shielded(refusable=True):
                     answer = Ok(effect(transaction.handle))
             except Refuse as refusal:
                 answer = Refused(refusal.reason)
-            self._end(transaction, key, pending, answer)
+            self._end(transaction, key, operation, answer)
             transaction.commit("the completion of a PENDING operation")
-            return Finished(pending, answer)
+            return answer
 
-    def _pending(
-        self, transaction: LocalTransaction, key: Key, operation: Operation | None
-    ) -> Operation:
-        """Lock a row, and return its operation that is pending. Raises NotPending."""
+    def _require_pending(
+        self, transaction: LocalTransaction, key: Key, operation: Operation
+    ) -> None:
+        """Lock a row. Raises NotPending unless that operation of it is pending."""
         transaction.lock(key, self._now())
         row = transaction.read(key)
-        pending = rules.OPERATION_OF_PENDING.get(row.status) if row else None
-        if pending is not None and operation in (None, pending):
-            return pending
+        if row and row.status is rules.PENDING[operation]:
+            return
         xid, branch_id = key
-        if row and row.status is Status.CANCELLED:
+        if row and row.status in rules.CANCEL_BEGUN and operation is Operation.TRY:
             raise CancelledMeanwhile(xid, branch_id, completed=False)
         says = row.status if row else "unknown here"
-        wanted = f"waiting for the end of its {operation}" if operation else "pending"
-        raise NotPending(f"branch {branch_id!r} of transaction {xid} is {says}, not {wanted}")
+        raise NotPending(
+            f"branch {branch_id!r} of transaction {xid} is {says}, not waiting for the end of its "
+            f"{operation}"
+        )
 
     def _end(
         self, transaction: LocalTransaction, key: Key, pending: Operation, answer: Ok | Refused

@@ -115,7 +115,8 @@ PENDING: dict[Operation, Status] = {
     _CANCEL: _S.CANCEL_PENDING,
     _DELIVER: _S.DELIVER_PENDING,
 }
-OPERATION_OF_PENDING = {status: operation for operation, status in PENDING.items()}
+# A Try that has not ended by then must not have any effect.
+CANCEL_BEGUN = frozenset({_S.CANCEL_PENDING, _S.CANCELLED})
 
 # Whose results their initiators see.
 WITH_RESULT = frozenset({_TRY, _DELIVER})

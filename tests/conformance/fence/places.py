@@ -16,7 +16,7 @@ import redis
 from psycopg import sql
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from trypact.call import Answer, FencedCall, PendingType
+from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.fence import (
     AsyncCollector,
     AsyncSqlAlchemyFence,
@@ -26,7 +26,7 @@ from trypact.fence import (
     RedisFence,
     SqlAlchemyFence,
 )
-from trypact.fence.contract import Finished, Handler
+from trypact.fence.contract import Handler
 from trypact.kinds import Decision, Operation
 from trypact.outcome import Standing
 
@@ -70,8 +70,8 @@ class Place(Protocol):
         """What the fence's only row says, but for those of neighbours."""
         ...
 
-    def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
-        """Complete what is pending of branch ("x", "b") in one transaction with a change."""
+    def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
+        """Complete an operation of branch ("x", "b") in one transaction with a change."""
         ...
 
     def keys(self) -> set[tuple[str, str]]:
@@ -168,10 +168,10 @@ class OnSqlAlchemy(OnSql):
         self.fence = SqlAlchemyFence(engine, now=self.clock)
         self.fence.create_tables()
 
-    def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
+    def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
         with self.looks.begin() as connection:
             change(connection)
-            return self.fence.complete(connection, "x", "b", **answer)
+            self.fence.complete(connection, "x", "b", operation, **answer)
 
     def arrivals(self, count: int) -> threading.Event:
         reached, call = counted(count)
@@ -204,19 +204,21 @@ class OnAsyncSqlAlchemy(OnSql):
         collector = AsyncCollector(client, self.asynchronous, older_than=older_than, now=self.clock)
         return asyncio.run(collector.collect())
 
-    def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
-        async def complete() -> Operation:
+    def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
+        async def complete() -> None:
             async with self._engine.begin() as connection:
                 await connection.run_sync(change)
-                return await self.asynchronous.complete(connection, "x", "b", **answer)
+                await self.asynchronous.complete(connection, "x", "b", operation, **answer)
 
-        return asyncio.run(complete())
+        asyncio.run(complete())
 
-    def finish(self, xid: str, branch_id: str, effect: Callable[[Any], bytes]) -> Finished:
+    def finish(
+        self, xid: str, branch_id: str, operation: Operation, effect: Callable[[Any], bytes]
+    ) -> Ok | Refused:
         async def awaited(connection: AsyncConnection) -> bytes:
             return await connection.run_sync(effect)
 
-        return asyncio.run(self.asynchronous.finish(xid, branch_id, awaited))
+        return asyncio.run(self.asynchronous.finish(xid, branch_id, operation, awaited))
 
     def arrivals(self, count: int) -> threading.Event:
         reached, call = counted(count)
@@ -249,10 +251,10 @@ class OnPsycopg(OnSql):
         # The driver begins another one without a word.
         handle.execute(sql.SQL("SELECT 1"))
 
-    def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
+    def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
         with self._connect() as connection, connection.transaction():
             change(connection)
-            return self.fence.complete(connection, "x", "b", **answer)
+            self.fence.complete(connection, "x", "b", operation, **answer)
 
     def arrivals(self, count: int) -> threading.Event:
         reached, self._arrived = counted(count)
@@ -288,11 +290,10 @@ class OnRedis:
         assert len(rows) <= 1
         return str(json.loads(rows[0])["status"]) if rows else None
 
-    def complete(self, change: Callable[[Any], object], **answer: Any) -> Operation:
+    def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
         with self.fence.transaction() as pipeline:
-            completed = self.fence.complete(pipeline, "x", "b", **answer)
+            self.fence.complete(pipeline, "x", "b", operation, **answer)
             change(pipeline)
-            return completed
 
     def keys(self) -> set[tuple[str, str]]:
         names = self._client.zrange("trypact:fence", 0, -1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import NullPool
+from trypact._framing import framed
 from trypact.call import PENDING, FencedCall, Ok, Pending, Refused
 from trypact.errors import Refuse, TryTooLate
 from trypact.fence import (
@@ -205,6 +206,33 @@ def test_a_try_that_ends_while_its_cancel_is_at_work_does_not_end_that(bank: Ban
     assert isinstance(bank.run("try", overtaken), Refused)
     assert bank.place.status() == "CANCEL_PENDING"
     assert bank.run("cancel") == Ok()
+
+
+def test_a_webhook_tells_the_end_of_what_is_pending(bank: Bank) -> None:
+    bank.run("try", lambda effect: PENDING)
+
+    assert bank.fence.finish("x", "b", TRY, lambda handle: b"payment 7") == Ok(b"payment 7")
+    assert bank.run("try") == Ok(b"payment 7")
+    assert bank.told == [(TRY, Known.NOTHING)]
+
+
+def test_a_cancel_that_is_refused_does_not_make_an_unknown_try_known(bank: Bank) -> None:
+    def refuse(effect: Effect) -> bytes:
+        raise Refuse("the bank is closed")
+
+    bank.crash("try")
+
+    assert bank.run("cancel", refuse) == Refused("the bank is closed")
+    assert bank.run("cancel") == Ok()
+    assert bank.told[1:] == [(CANCEL, Known.UNKNOWN), (CANCEL, Known.UNKNOWN)]
+
+
+def test_a_try_that_expires_hands_on_its_result_alone(bank: Bank) -> None:
+    bank.run("try", lambda effect: framed(b"payment 7", expires_at_us=1))
+    bank.crash("confirm")
+    bank.run("confirm")
+
+    assert [effect.result for effect in bank.effects[1:]] == [b"payment 7"] * 2
 
 
 def test_a_delivery_is_made_once_and_a_refused_one_again(bank: Bank) -> None:

@@ -132,20 +132,20 @@ def test_completing_comes_before_the_writes(shop: Shop) -> None:
         shop.fence.transaction() as pipeline,
     ):
         pipeline.multi()
-        shop.fence.complete(pipeline, "x", "b")
+        shop.fence.complete(pipeline, "x", "b", "try")
     assert shop.status == "TRY_PENDING"
 
 
 def test_completing_takes_only_a_transaction_of_the_fences_own(shop: Shop) -> None:
     with pytest.raises(TypeError, match=r"fence\.transaction\(\)"):
-        shop.fence.complete(shop.place._client.pipeline(), "x", "b")  # type: ignore[attr-defined]
+        shop.fence.complete(shop.place._client.pipeline(), "x", "b", "try")  # type: ignore[attr-defined]
 
 
 def test_a_completion_that_a_cancel_overtakes_does_nothing(shop: Shop) -> None:
     shop.run("try", lambda pipeline: PENDING)
 
     with pytest.raises(redis.WatchError), shop.fence.transaction() as pipeline:
-        shop.fence.complete(pipeline, "x", "b", ok=1)
+        shop.fence.complete(pipeline, "x", "b", "try", ok=1)
         shop.place.change(pipeline, sold=1)
         shop.run("cancel", lambda pipeline: b"")
     assert (shop.status, shop.stock) == ("CANCELLED", (10, 0, 0))

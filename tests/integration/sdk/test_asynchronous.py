@@ -126,7 +126,7 @@ async def test_what_a_coroutine_left_pending_is_completed(
     )
     while True:
         try:
-            await reporter.run("17", "take", take)
+            await reporter.run("17", "take", "try", take)
             break
         except errors.NotPending:
             await asyncio.sleep(0)

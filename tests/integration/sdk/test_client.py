@@ -272,12 +272,12 @@ async def test_a_pending_try_is_completed_by_a_report(world: World, client: tryp
     asked = asyncio.create_task(client.execute("order", branches, xid="17"))
     await world.bank.until(lambda: ("try", "freeze") in world.bank.calls)
 
-    def complete() -> trypact.Operation:
+    def complete() -> None:
         with world.bank.engine.begin() as connection:
-            return world.bank.fence.complete(connection, "17", "freeze", ok={"frozen": 7})
+            world.bank.fence.complete(connection, "17", "freeze", "try", ok={"frozen": 7})
 
-    operation = await asyncio.to_thread(complete)
-    reported = await client.report("17", "freeze", operation, ok={"frozen": 7})
+    await asyncio.to_thread(complete)
+    reported = await client.report("17", "freeze", "try", ok={"frozen": 7})
     outcome = await asked
 
     assert reported.decision in (Decision.UNDECIDED, Decision.CONFIRM)
@@ -291,7 +291,7 @@ async def test_a_report_of_a_refusal_cancels(world: World, client: trypact.Clien
 
     def complete() -> None:
         with world.bank.engine.begin() as connection:
-            world.bank.fence.complete(connection, "17", "freeze", refused="no")
+            world.bank.fence.complete(connection, "17", "freeze", "try", refused="no")
 
     await asyncio.to_thread(complete)
     await client.report("17", "freeze", "try", refused="no")

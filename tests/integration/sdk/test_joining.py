@@ -269,6 +269,28 @@ async def test_a_call_without_an_answer_keeps_the_block_from_confirming(
     assert world.bank.account == (100, 0)
 
 
+async def test_an_answer_that_is_too_large_to_receive_is_none(
+    world: World, client: trypact.Client
+) -> None:
+    @trypact.joins(client, FREEZE)
+    async def sell(request: Struct, servicer: Any) -> Struct:
+        return request
+
+    made: Any = [ClientInterceptor()]
+    few_bytes = [("grpc.max_receive_message_length", 4)]
+    async with (
+        serving(Sell=sell) as address,
+        grpc.aio.insecure_channel(address, options=few_bytes, interceptors=made) as channel,
+    ):
+        with pytest.raises(errors.TryUnsettled, match=r"the call Sell.*RESOURCE_EXHAUSTED"):
+            async with client.transaction("order", xid="17"):
+                with pytest.raises(grpc.aio.AioRpcError, match="larger than max"):
+                    await stub(channel, "Sell")(amount(30))
+
+    assert (await client.wait("17")).cancelled
+    assert world.bank.account == (100, 0)
+
+
 async def test_a_call_without_an_answer_further_on_is_told_to_the_first_caller(
     client: trypact.Client,
 ) -> None:
@@ -419,12 +441,27 @@ async def test_a_call_without_await_cannot_take_an_async_block_along(
             call(amount(1))
 
 
-def test_a_client_that_does_not_fit_the_method_is_refused_when_it_is_decorated() -> None:
-    with pytest.raises(TypeError, match=r"is not async.*allowed: a SyncClient"):
+@pytest.mark.parametrize(
+    ("client", "options", "says"),
+    [
+        (trypact.Client("127.0.0.1:1"), {}, r"is not async.*allowed: a SyncClient"),
+        (None, {}, r"the client is a NoneType; allowed: a SyncClient"),
+        (trypact.SyncClient("127.0.0.1:1"), {"action": "bank.freeze"}, "action: is 'bank.freeze'"),
+        (
+            trypact.SyncClient("127.0.0.1:1"),
+            {"kind": "message"},
+            "kind: is 'message'; allowed: tcc",
+        ),
+    ],
+)
+def test_what_makes_no_branch_of_a_method_is_refused_when_it_is_decorated(
+    client: Any, options: dict[str, Any], says: str
+) -> None:
+    def sell(request: Struct, servicer: Any) -> Struct:
+        return request
 
-        @trypact.joins(trypact.Client("127.0.0.1:1"), FREEZE)
-        def sell(request: Struct, servicer: Any) -> Struct:
-            return request
+    with pytest.raises((TypeError, errors.InvalidRequest), match=says):
+        trypact.joins(client, **{"action": FREEZE, **options})(sell)
 
 
 async def test_joining_outside_of_any_transaction_says_so(client: trypact.Client) -> None:

@@ -84,7 +84,7 @@ async def test_the_effect_is_written_and_reported_at_once(
     world: World, client: trypact.Client, reporter: AsyncReporter
 ) -> None:
     executed = await begun(world, client)
-    completed = await reporter.run("17", "charge", freeze)
+    completed = await reporter.run("17", "charge", "try", freeze)
     outcome = await executed
 
     assert completed.operation is Operation.TRY
@@ -94,7 +94,7 @@ async def test_the_effect_is_written_and_reported_at_once(
     # Confirmed, so nothing is frozen any more.
     assert world.bank.account == (70, 0)
     with pytest.raises(errors.NotPending, match="CONFIRMED"):
-        await reporter.run("17", "charge", freeze)
+        await reporter.run("17", "charge", "try", freeze)
 
 
 @pytest.mark.usefixtures("server")
@@ -103,7 +103,7 @@ async def test_a_lost_report_is_made_good_by_the_coordinators_question(
 ) -> None:
     executed = await begun(world, client)
     async with trypact.Client(NOWHERE, patience=0.01) as nobody:
-        completed = await world.bank.participant.reporter(nobody).run("17", "charge", freeze)
+        completed = await world.bank.participant.reporter(nobody).run("17", "charge", "try", freeze)
 
     assert completed == Completed(Operation.TRY, reported=None)
     outcome = await executed
@@ -119,7 +119,7 @@ async def test_a_refusal_undoes_the_effect_and_cancels_the_transaction(
         raise trypact.Refuse("CARD_DECLINED")
 
     executed = await begun(world, client)
-    await reporter.run("17", "charge", declined)
+    await reporter.run("17", "charge", "try", declined)
 
     with pytest.raises(trypact.TransactionCancelled, match="CARD_DECLINED"):
         await executed
@@ -134,7 +134,7 @@ async def test_after_the_cancel_there_is_nothing_to_complete(
         await executed
 
     with pytest.raises(errors.CancelledMeanwhile, match=r"decision .* is cancel") as late:
-        await reporter.run("17", "charge", freeze)
+        await reporter.run("17", "charge", "try", freeze)
     assert not late.value.completed
     assert world.bank.account == (100, 0)
 
@@ -149,7 +149,7 @@ async def test_what_is_complete_before_the_cancel_arrives_is_undone_by_it(
         await executed
 
     with pytest.raises(errors.CancelledMeanwhile, match="its Cancel undoes") as late:
-        await reporter.run("17", "charge", freeze)
+        await reporter.run("17", "charge", "try", freeze)
     assert late.value.completed
     assert world.bank.account == (70, 30)
     async with world.bank.participant.serve(coordinator=world.endpoint):
@@ -161,7 +161,9 @@ async def test_what_is_complete_before_the_cancel_arrives_is_undone_by_it(
 async def test_code_without_a_loop_completes_too(world: World, client: trypact.Client) -> None:
     def complete() -> Completed:
         with trypact.SyncClient(world.endpoint, patience=5.0) as client:
-            return world.bank.participant.reporter(client).complete("17", "charge", {"by": "Ada"})
+            return world.bank.participant.reporter(client).complete(
+                "17", "charge", "try", {"by": "Ada"}
+            )
 
     executed = await begun(world, client)
     completed = await asyncio.to_thread(complete)
@@ -176,7 +178,7 @@ async def test_code_without_a_loop_refuses_and_survives_a_lost_report(
 ) -> None:
     def refuse() -> Completed:
         with trypact.SyncClient(NOWHERE, patience=0.01) as nobody:
-            return world.bank.participant.reporter(nobody).refuse("17", "charge", "no")
+            return world.bank.participant.reporter(nobody).refuse("17", "charge", "try", "no")
 
     executed = await begun(world, client)
 
@@ -190,10 +192,10 @@ async def test_an_effect_must_end(reporter: AsyncReporter, world: World, client:
 
     executed = await begun(world, client)
     with pytest.raises(errors.ParticipantError, match="answered PENDING"):
-        await reporter.run("17", "charge", lambda connection: trypact.PENDING)
+        await reporter.run("17", "charge", "try", lambda connection: trypact.PENDING)
     with pytest.raises(TypeError, match="the effect is async, and its fence is not"):
-        await reporter.run("17", "charge", awaited)
-    await reporter.complete("17", "charge")
+        await reporter.run("17", "charge", "try", awaited)
+    await reporter.complete("17", "charge", "try")
     assert (await executed).confirmed
 
 

@@ -107,8 +107,8 @@ async def test_a_report_completes_what_is_pending(world: World) -> None:
 
     def complete(client: trypact.SyncClient) -> None:
         with world.bank.engine.begin() as connection:
-            operation = world.bank.fence.complete(connection, "17", "freeze", ok={"frozen": 7})
-        client.report("17", "freeze", operation, ok={"frozen": 7})
+            world.bank.fence.complete(connection, "17", "freeze", "try", ok={"frozen": 7})
+        client.report("17", "freeze", "try", ok={"frozen": 7})
 
     await on_a_thread(world, complete)
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from trypact import _conversations as conversations
 from trypact import errors, tcc
-from trypact._interactive import OpenTransaction
 from trypact._exchange import Failure
+from trypact._interactive import OpenTransaction
 from trypact.kinds import Decision, State
 from trypact.v1 import initiator_pb2, transaction_pb2
 

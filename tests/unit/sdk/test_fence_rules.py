@@ -54,4 +54,4 @@ def test_what_is_done_and_what_is_pending_are_statuses_of_the_same_operation() -
     for operation in Operation:
         assert MEETINGS[operation, rules.DONE[operation]] is rules.Meeting.DONE
         assert MEETINGS[operation, rules.PENDING[operation]] is rules.Meeting.PENDING
-    assert set(rules.OPERATION_OF_PENDING.values()) == set(Operation)
+    assert set(rules.PENDING) == set(Operation)
