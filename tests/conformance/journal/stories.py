@@ -146,6 +146,7 @@ def every_branch() -> tuple[Branch, ...]:
                 pivot=True,
                 attempts_max=7,
                 retry_for_ms=8_000,
+                topic="order.paid",
             ),
             role=Role.PIVOT,
             state=BranchState.NOT_NEEDED,
