@@ -25,7 +25,12 @@ logger = logging.getLogger("trypact.fence")
 
 
 class Known(StrEnum):
-    """What is known of a branch's effect when a handler is about to work on it."""
+    """What is known of a branch's effect when a handler is about to work on it.
+
+    >>> def deliver(call, effect):
+    ...     if effect.known is Known.UNKNOWN:
+    ...         print("an earlier attempt may have sent it: look first")
+    """
 
     # Nothing of it has been done: the first attempt of a Try or a delivery.
     NOTHING = "nothing"
@@ -37,7 +42,11 @@ class Known(StrEnum):
 
 
 class Effect(NamedTuple):
-    """What a handler of an `ExternalFence` gets instead of a connection."""
+    """What a handler of an `ExternalFence` gets instead of a connection.
+
+    >>> Effect(Known.NOTHING, key="order-17/ship/deliver", branch="order-17/ship").known
+    <Known.NOTHING: 'nothing'>
+    """
 
     known: Known
     # The same for every attempt of this operation of this branch, and for no other: what an API
@@ -62,6 +71,17 @@ class ExternalFence:
     Args:
         fence: a SqlAlchemyFence, PsycopgFence or RedisFence that serves no other handlers.
         now: microseconds since 1970-01-01T00:00Z.
+
+        >>> rows = SqlAlchemyFence(engine)
+        >>> rows.create_tables()
+        >>> post = Participant("post", fence=ExternalFence(rows))
+        >>> @post.message("send")
+        ... def send(call, effect):
+        ...     print("sends", call.request, "with the key", effect.key)
+        >>> async with trypact.testing.Environment([post]) as env:
+        ...     _ = await env.execute("mail", [message("post.send", "hello", id="m")], xid="m-1")
+        ...     _ = await env.settle()
+        sends hello with the key m-1/m/deliver
     """
 
     def __init__(self, fence: LocalFence, *, now: Callable[[], int] = now_us) -> None:
@@ -70,14 +90,21 @@ class ExternalFence:
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler unless its end is known; see `Fence.run`."""
-        effect = _effect(call, Known.UNKNOWN, None)
+        effect: Effect
 
         def intend(handle: Any) -> PendingType:
             nonlocal effect
             effect = self._intended(call, handle)
             return PENDING
 
-        answer = self._fence.run(call, intend)
+        def attempt() -> Answer:
+            nonlocal effect
+            # What an attempt has seen that came to nothing is not so any more: another call may
+            # have committed the intent, and be at work.
+            effect = _effect(call, Known.UNKNOWN, None)
+            return self._fence.run_once(call, intend)
+
+        answer = self._fence.insist(attempt)
         if not isinstance(answer, Pending):
             return answer
         if effect.known is Known.UNKNOWN:

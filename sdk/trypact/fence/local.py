@@ -148,7 +148,19 @@ class LocalFence:
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before; see `Fence.run`."""
-        return self.insist(lambda: self._run_once(call, handler))
+        return self.insist(lambda: self.run_once(call, handler))
+
+    def run_once(self, call: FencedCall, handler: Handler) -> Answer:
+        """Do what `run` does, in one local transaction; an attempt for `insist`."""
+        with self.database.begin() as transaction:
+            try:
+                answer = self._answer(transaction, call, handler)
+            except Refuse as refusal:
+                # Nothing but a Try's refusal is final: the operation is asked for again. What
+                # was done is undone when the transaction is left.
+                return Refused(refusal.reason)
+            transaction.commit(f"the handler of {call.action}")
+            return answer
 
     def insist(self, attempt: Callable[[], ResultT]) -> ResultT:
         """Run a local transaction, and again when the database gives it up for another one.
@@ -278,17 +290,6 @@ class LocalFence:
         else:
             # A Confirm or Cancel is asked for again, and then it runs again.
             transaction.write(key, Status.TRIED, now)
-
-    def _run_once(self, call: FencedCall, handler: Handler) -> Answer:
-        with self.database.begin() as transaction:
-            try:
-                answer = self._answer(transaction, call, handler)
-            except Refuse as refusal:
-                # Nothing but a Try's refusal is final: the operation is asked for again. What
-                # was done is undone when the transaction is left.
-                return Refused(refusal.reason)
-            transaction.commit(f"the handler of {call.action}")
-            return answer
 
     def _answer(self, transaction: LocalTransaction, call: FencedCall, handler: Handler) -> Answer:
         inserted = call.operation is not Operation.CONFIRM and transaction.put(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import NullPool
 from trypact._framing import framed
 from trypact.call import PENDING, FencedCall, Ok, Pending, Refused
@@ -16,12 +17,14 @@ from trypact.fence import (
     Effect,
     ExternalFence,
     Known,
+    RedisFence,
     async_sqlite_engine,
 )
 from trypact.kinds import Kind, Operation
 
 from tests.conformance.fence.conftest import open_place
-from tests.conformance.fence.places import Place
+from tests.conformance.fence.places import Clock, OnRedis, Place
+from tests.servers.redis import RedisServer
 
 TRY, CONFIRM, CANCEL, DELIVER = Operation
 PLACES = ("sqlite", "postgresql", "mariadb", "psycopg", "redis")
@@ -111,6 +114,32 @@ def test_a_try_after_a_crash_is_told_that_nobody_knows(bank: Bank) -> None:
 
     assert bank.run("try", lambda effect: b"found") == Ok(b"found")
     assert bank.told == [(TRY, Known.NOTHING), (TRY, Known.UNKNOWN)]
+
+
+def test_an_attempt_that_loses_to_another_is_not_told_that_nothing_has_been_done(
+    redis_server: RedisServer,
+) -> None:
+    # Nobody waits in Redis: both attempts are about to commit the intent, and one may.
+    bank = Bank(OnRedis(redis.Redis.from_url(redis_server.url)))
+    overtaking = iter([lambda: None, lambda: bank.crash("try")])
+
+    class Overtaken(Clock):
+        def __call__(self) -> int:
+            next(overtaking, lambda: None)()
+            return super().__call__()
+
+    slow = ExternalFence(RedisFence(redis.Redis.from_url(redis_server.url), now=Overtaken()))
+    call = FencedCall("x", "b", "bank.pay", Kind.TCC, TRY)
+    told: list[Known] = []
+
+    def pay(effect: Effect) -> bytes:
+        told.append(effect.known)
+        return b"found"
+
+    assert slow.run(call, pay) == Ok(b"found")
+    assert bank.told == [(TRY, Known.NOTHING)]
+    assert told == [Known.UNKNOWN]
+    bank.place.close()
 
 
 def test_cancel_runs_whenever_there_is_an_intent(bank: Bank) -> None:
