@@ -77,11 +77,11 @@ class ExternalFence:
         >>> post = Participant("post", fence=ExternalFence(rows))
         >>> @post.message("send")
         ... def send(call, effect):
-        ...     print("sends", call.request, "with the key", effect.key)
+        ...     print("a mail to", call.request["to"], "with the key", effect.key)
         >>> async with trypact.testing.Environment([post]) as env:
-        ...     _ = await env.execute("mail", [message("post.send", "hello", id="m")], xid="m-1")
+        ...     _ = await env.execute("mail", [message("post.send", {"to": "Ada"})], xid="m-1")
         ...     _ = await env.settle()
-        sends hello with the key m-1/m/deliver
+        a mail to Ada with the key m-1/send/deliver
     """
 
     def __init__(self, fence: LocalFence, *, now: Callable[[], int] = now_us) -> None:
@@ -90,7 +90,7 @@ class ExternalFence:
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler unless its end is known; see `Fence.run`."""
-        effect: Effect
+        effect = unknown = _effect(call, Known.UNKNOWN, None)
 
         def intend(handle: Any) -> PendingType:
             nonlocal effect
@@ -101,7 +101,7 @@ class ExternalFence:
             nonlocal effect
             # What an attempt has seen that came to nothing is not so any more: another call may
             # have committed the intent, and be at work.
-            effect = _effect(call, Known.UNKNOWN, None)
+            effect = unknown
             return self._fence.run_once(call, intend)
 
         answer = self._fence.insist(attempt)
