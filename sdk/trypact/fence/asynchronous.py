@@ -38,6 +38,12 @@ class AsyncSqlAlchemyFence:
         now: microseconds since 1970-01-01T00:00Z.
 
     Raises ValueError for another database.
+
+    >>> engine = async_sqlite_engine("purse.db")
+    >>> fence = AsyncSqlAlchemyFence(engine)
+    >>> await fence.create_tables()
+    >>> purse = Participant("purse", fence=fence)
+    >>> await engine.dispose()
     """
 
     def __init__(
@@ -104,6 +110,12 @@ class AsyncExternalFence:
     Args:
         fence: keeps its rows; it serves no other handlers.
         now: microseconds since 1970-01-01T00:00Z.
+
+        >>> rows = AsyncSqlAlchemyFence(async_sqlite_engine("post.db"))
+        >>> post = Participant("post", fence=AsyncExternalFence(rows))
+        >>> @post.message("send")
+        ... async def send(call, effect):
+        ...     print("once more" if effect.known is Known.UNKNOWN else "the first time")
     """
 
     def __init__(self, fence: AsyncSqlAlchemyFence, *, now: Callable[[], int] = now_us) -> None:
@@ -138,6 +150,13 @@ class AsyncCollector:
         now: microseconds since 1970-01-01T00:00Z, as the fence's.
 
     Raises ValueError for an `older_than` below 60 s.
+
+    >>> engine = async_sqlite_engine("purse.db")
+    >>> fence = AsyncSqlAlchemyFence(engine)
+    >>> await fence.create_tables()
+    >>> await AsyncCollector(client, fence).collect()
+    Collected(removed=0, kept=0, unknown=0)
+    >>> await engine.dispose()
     """
 
     def __init__(

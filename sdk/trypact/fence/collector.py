@@ -26,7 +26,11 @@ _WITHOUT_DELIVERIES = tuple(each for each in COLLECTABLE if each is not Status.D
 
 
 class Collected(NamedTuple):
-    """What one pass has done."""
+    """What one pass has done.
+
+    >>> Collected(removed=17, kept=2, unknown=0).removed
+    17
+    """
 
     # Rows that are gone.
     removed: int
@@ -61,6 +65,11 @@ class Collector:
         now: microseconds since 1970-01-01T00:00Z, as the fence's.
 
     Raises ValueError for an `older_than` below 60 s.
+
+    >>> fence = SqlAlchemyFence(engine)
+    >>> fence.create_tables()
+    >>> Collector(sync_client, fence, older_than=3600).collect()
+    Collected(removed=0, kept=0, unknown=0)
     """
 
     def __init__(

@@ -44,7 +44,18 @@ Together = Callable[[Sequence[Asked], Any], Sequence[Said]]
 
 
 class Fence(Protocol):
-    """Runs each operation of each branch at most once, in the participant's own database."""
+    """Runs each operation of each branch at most once, in the participant's own database.
+
+    >>> class CountingFence:
+    ...     def __init__(self, fence):
+    ...         self.fence, self.calls = fence, 0
+    ...     def run(self, call, handler):
+    ...         self.calls += 1
+    ...         return self.fence.run(call, handler)
+    >>> inner = SqlAlchemyFence(engine)
+    >>> inner.create_tables()
+    >>> stock = Participant("stock", fence=CountingFence(inner))
+    """
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before.
@@ -63,7 +74,17 @@ class Fence(Protocol):
 
 
 class AsyncFence(Protocol):
-    """A fence for a participant whose handlers are coroutines, in a database it awaits."""
+    """A fence for a participant whose handlers are coroutines, in a database it awaits.
+
+    >>> class CountingFence:
+    ...     def __init__(self, fence):
+    ...         self.fence, self.calls = fence, 0
+    ...     async def run(self, call, handler):
+    ...         self.calls += 1
+    ...         return await self.fence.run(call, handler)
+    >>> inner = AsyncSqlAlchemyFence(async_sqlite_engine("purse.db"))
+    >>> purse = Participant("purse", fence=CountingFence(inner))
+    """
 
     async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before.

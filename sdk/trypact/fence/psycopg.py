@@ -85,6 +85,12 @@ class PsycopgFence(LocalFence):
             `lambda: psycopg.connect(url)`. They must not be shared meanwhile.
         table: the name of the fence's table.
         now: microseconds since 1970-01-01T00:00Z.
+
+        >>> import psycopg
+        >>> shop = "postgresql://postgres@127.0.0.1:5432/shop"
+        >>> fence = PsycopgFence(lambda: psycopg.connect(shop))
+        >>> fence.create_tables()
+        >>> inventory = Participant("inventory", fence=fence)
     """
 
     def __init__(

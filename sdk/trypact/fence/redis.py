@@ -68,6 +68,11 @@ class RedisFence(LocalFence):
         now: microseconds since 1970-01-01T00:00Z.
 
     Raises TypeError for another client.
+
+    >>> import redis
+    >>> fence = RedisFence(redis.Redis.from_url("redis://127.0.0.1:6379"))
+    >>> fence.create_tables()
+    >>> inventory = Participant("inventory", fence=fence)
     """
 
     def __init__(

@@ -8,7 +8,15 @@ from trypact.kinds import Operation
 
 
 class Status(StrEnum):
-    """How far a branch has got at its participant. A missing row has heard of nothing."""
+    """How far a branch has got at its participant. A missing row has heard of nothing.
+
+    >>> fence = SqlAlchemyFence(engine)
+    >>> fence.create_tables()
+    >>> with engine.connect() as connection:  # what still holds something
+    ...     tried = fence.table.c.status == Status.TRIED
+    ...     connection.execute(fence.table.select().where(tried)).all()
+    []
+    """
 
     # Try ran; it is completed later.
     TRY_PENDING = "TRY_PENDING"

@@ -32,6 +32,10 @@ class SqlAlchemyFence(LocalFence):
         now: microseconds since 1970-01-01T00:00Z.
 
     Raises ValueError for another database.
+
+    >>> fence = SqlAlchemyFence(sqlite_engine("inventory.db"))
+    >>> fence.create_tables()
+    >>> inventory = Participant("inventory", fence=fence)
     """
 
     def __init__(

@@ -25,6 +25,10 @@ def sqlite_engine(database: str | Path | URL, **arguments: Any) -> Engine:
         arguments: passed on to SQLAlchemy's `create_engine`.
 
     Raises ValueError for a database in memory, which no two connections share.
+
+    >>> with sqlite_engine("inventory.db").connect() as connection:
+    ...     connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    'wal'
     """
     # Parameters in error messages would carry business data into logs.
     engine = create_engine(_file(database), **{"hide_parameters": True, **arguments})
@@ -40,6 +44,12 @@ def async_sqlite_engine(database: str | Path | URL, **arguments: Any) -> AsyncEn
         arguments: passed on to SQLAlchemy's `create_async_engine`.
 
     Raises ValueError for a database in memory, which no two connections share.
+
+    >>> engine = async_sqlite_engine("purse.db")
+    >>> async with engine.connect() as connection:
+    ...     (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar()
+    'wal'
+    >>> await engine.dispose()
     """
     url = _file(database).set(drivername="sqlite+aiosqlite")
     engine = create_async_engine(url, **{"hide_parameters": True, **arguments})

@@ -39,7 +39,15 @@ _BYTES = LargeBinary().with_variant(mysql.MEDIUMBLOB(), *MYSQL)
 
 
 def fence_table(metadata: MetaData, name: str = "trypact_fence") -> Table:
-    """Return the fence's table on a service's own MetaData, so that its migrations create it."""
+    """Return the fence's table on a service's own MetaData, so that its migrations create it.
+
+    >>> import sqlalchemy as sa
+    >>> metadata = sa.MetaData()
+    >>> fence = SqlAlchemyFence(engine, table=fence_table(metadata))
+    >>> metadata.create_all(engine)
+    >>> sorted(metadata.tables)
+    ['trypact_fence']
+    """
     listed = ", ".join(f"'{status}'" for status in Status)
     options: dict[str, Any] = {
         f"{dialect}_{name}": value for dialect in MYSQL for name, value in _MYSQL_TABLE.items()
