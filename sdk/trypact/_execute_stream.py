@@ -62,7 +62,10 @@ class ExecuteStream:
         self._waiting: dict[int, _Asked] = {}
         # One timer for all time-outs: almost every reply comes long before its own.
         self._timer: asyncio.TimerHandle | None = None
+        self._failure = _CLOSED
         self._task = self._loop.create_task(self._run(open_stream()))
+        # Also of a task that is cancelled before it has begun.
+        self._task.add_done_callback(self._finish)
 
     def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> "asyncio.Future[Reply]":
         """Send a request with whatever else is ready; its reply comes within the time-out.
@@ -88,7 +91,7 @@ class ExecuteStream:
 
     async def _run(self, stream: Any) -> None:
         writing = self._loop.create_task(self._write(stream))
-        failure = Failure("UNAVAILABLE", "the coordinator ended the stream")
+        self._failure = Failure("UNAVAILABLE", "the coordinator ended the stream")
         try:
             while (data := await stream.read()) is not EOF:
                 for item in initiator_pb2.ExecuteStreamResponse.FromString(data).items:
@@ -96,22 +99,24 @@ class ExecuteStream:
             code = await stream.code()
             if code is not grpc.StatusCode.OK:
                 metadata = await stream.trailing_metadata()
-                failure = _failure(code, await stream.details(), metadata)
+                self._failure = _failure(code, await stream.details(), metadata)
         except grpc.aio.AioRpcError as error:
-            failure = _failure(error.code(), error.details(), error.trailing_metadata())
+            self._failure = _failure(error.code(), error.details(), error.trailing_metadata())
         except DecodeError:
-            failure = Failure("DATA_LOSS", "the coordinator sent replies that cannot be read")
+            self._failure = Failure("DATA_LOSS", "the coordinator sent replies that cannot be read")
             stream.cancel()
         except asyncio.CancelledError:
-            failure = Failure("CANCELLED", "the client was closed")
+            self._failure = _CLOSED
             stream.cancel()
         finally:
             writing.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._ended(failure)
-            for id_ in list(self._waiting):
-                self._settle(id_, failure)
+
+    def _finish(self, _: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ended(self._failure)
+        for id_ in list(self._waiting):
+            self._settle(id_, self._failure)
 
     async def _write(self, stream: Any) -> None:
         try:
@@ -150,6 +155,7 @@ class ExecuteStream:
             self._look_at(max(earliest, now + _LOOKS_APART_S))
 
 
+_CLOSED = Failure("CANCELLED", "the client was closed")
 _LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 _FULL = Failure("UNAVAILABLE", "too many requests wait for the coordinator to read them")
 

@@ -181,6 +181,17 @@ async def test_each_request_is_late_at_its_own_time() -> None:
         assert await patient == Failure("CANCELLED", "the client was closed")
 
 
+async def test_a_stream_that_is_closed_before_it_has_begun_tells_who_waits(batches: Served) -> None:
+    _, client = batches
+    asking = asyncio.create_task(client.execute("order.submit", BRANCHES))
+    await asyncio.sleep(0)
+    await client.close()
+
+    with pytest.raises(trypact.OutcomeUnknown, match="the client was closed"):
+        async with asyncio.timeout(5):
+            await asking
+
+
 async def test_replies_that_cannot_be_read_end_their_stream_and_leave_the_outcome_unknown() -> None:
     async def garbled(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for _ in requests:
