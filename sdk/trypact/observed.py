@@ -1,4 +1,4 @@
-"""What is said of a handler while it runs: its context always, and what an observer wants.
+"""What is said of a handler or a transaction: its context always, and what an observer wants.
 
 An observer is how a service sees its handlers, or the transactions it opens, from outside, for
 example as spans (`trypact.otel`). Without one, nothing is paid for it.
@@ -57,9 +57,10 @@ class InitiatorObserver(Protocol):
 @contextmanager
 def asking(observer: InitiatorObserver | None, begin: initiator_pb2.Begin) -> Iterator[None]:
     """Surround a transaction, and let its branches know by what unless its caller said so."""
-    if observer is None:
-        yield
-        return
-    with observer.asking(begin.name, begin.xid) as trace_parent:
-        begin.trace_parent = begin.trace_parent or trace_parent
-        yield
+    with bound(Context(begin.xid)):
+        if observer is None:
+            yield
+            return
+        with observer.asking(begin.name, begin.xid) as trace_parent:
+            begin.trace_parent = begin.trace_parent or trace_parent
+            yield

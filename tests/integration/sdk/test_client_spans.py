@@ -1,7 +1,8 @@
 """Spans of what an initiator asks for, with OpenTelemetry's own SDK and a real coordinator."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import trypact
@@ -9,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from trypact import tcc
+from trypact import context, tcc
 from trypact.otel import ClientSpans
 
 from tests.integration.sdk.conftest import World
@@ -78,6 +79,36 @@ async def test_a_traceparent_that_the_caller_names_is_kept(
     await observed.execute("order", [tcc("bank.freeze", freeze(1))], xid="one", trace_parent=own)
 
     assert await trace_parent(world, "one") == own
+
+
+class Listener:
+    """An observer that keeps which transactions were known to be running while they were."""
+
+    def __init__(self) -> None:
+        self.known: list[context.Context | None] = []
+
+    @contextlib.contextmanager
+    def asking(self, name: str, xid: str, /) -> Iterator[str]:
+        self.known.append(context.current())
+        yield ""
+        self.known.append(context.current())
+
+
+async def test_what_an_initiator_asks_for_is_known_to_its_log_lines(world: World) -> None:
+    def work() -> None:
+        with trypact.SyncClient(world.endpoint, patience=5.0, observer=listener) as client:
+            client.execute("order", [tcc("bank.freeze", freeze(1))], xid="two")
+
+    listener = Listener()
+    async with trypact.Client(world.endpoint, patience=5.0, observer=listener) as client:
+        await client.execute("order", [tcc("bank.freeze", freeze(1))], xid="one")
+        assert context.current() is None
+        async with client.transaction("trip", xid="three"):
+            assert context.current() == context.Context("three")
+    await asyncio.to_thread(work)
+
+    assert [one.xid for one in listener.known if one] == ["one"] * 2 + ["three"] * 2 + ["two"] * 2
+    assert context.current() is None
 
 
 async def test_a_refusal_is_an_answer_and_anything_else_an_error(
