@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from trypact_coordinator.core.admission import check_branches
-from trypact_coordinator.core.errors import BranchConflict, UnknownBranch, invariant
+from trypact_coordinator.core.errors import UnknownBranch, invariant
 from trypact_coordinator.core.events import Act
 from trypact_coordinator.core.limits import REASON_BYTES_MAX, TIMELINE_ENTRIES_MAX
 from trypact_coordinator.core.machine import (
@@ -24,7 +24,7 @@ from trypact_coordinator.core.machine import (
 from trypact_coordinator.core.order import compensated_first, registered
 from trypact_coordinator.core.outcome import Call, Outcome, Record, Reply
 from trypact_coordinator.core.policy import MILLISECOND, Policy
-from trypact_coordinator.core.topics import sent_as
+from trypact_coordinator.core.topics import unknown
 from trypact_coordinator.core.transaction import (
     DECIDING,
     IN_FLIGHT,
@@ -109,7 +109,7 @@ class Draft:
 
         Raises BranchConflict for an id with other content, InvalidArgument for what may not join.
         """
-        new = self.unknown(specs)
+        new = unknown(self.branches, specs)
         if not new:
             return
         known = tuple(branch.spec for branch in self.branches)
@@ -118,15 +118,6 @@ class Draft:
         for spec in new:
             self.note("registered", spec.id, spec.action)
         self.force(admits=True)
-
-    def unknown(self, specs: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
-        """Return those that are no branch yet. Raises BranchConflict for other content."""
-        sent = [sent_as(branch.spec) for branch in self.branches]
-        known = {spec.id: spec for spec in sent}
-        asked = [(spec, sent_as(spec)) for spec in specs]
-        if any(known.get(one.id, one) != one for _, one in asked):
-            raise BranchConflict
-        return tuple(spec for spec, one in asked if one.id not in known)
 
     def note(self, event: str, branch_id: str = "", detail: str = "") -> None:
         """Add a line to the timeline; it rides on the next record."""

@@ -44,6 +44,7 @@ from trypact_coordinator.core.machine import BranchTrigger
 from trypact_coordinator.core.order import registered
 from trypact_coordinator.core.outcome import Outcome
 from trypact_coordinator.core.policy import MILLISECOND, Policy, deadline
+from trypact_coordinator.core.topics import unknown
 from trypact_coordinator.core.transaction import (
     SETTLED,
     UNDOABLE,
@@ -145,7 +146,7 @@ def _registered(draft: Draft, event: Registered) -> None:
     if not draft.tx.spec.interactive:
         raise InvalidArgument("xid", "names a one-shot transaction, which takes no branches")
     branches = (event.branch, *event.deliveries)
-    if draft.unknown(branches):
+    if unknown(draft.branches, branches):
         _require_undecided(draft.tx)
     draft.admit(branches)
 
@@ -153,7 +154,7 @@ def _registered(draft: Draft, event: Registered) -> None:
 def _commit_asked(draft: Draft, event: CommitAsked) -> None:
     tx = draft.tx
     if tx.decision is Decision.CONFIRM:
-        if draft.unknown(event.deliveries):
+        if unknown(draft.branches, event.deliveries):
             raise AlreadyConfirmed("the decision is Confirm already, without these deliveries")
         return
     if tx.decision is Decision.CANCEL:
@@ -173,7 +174,7 @@ def _commit_asked(draft: Draft, event: CommitAsked) -> None:
 def _rollback_asked(draft: Draft, event: RollbackAsked) -> None:
     tx = draft.tx
     if tx.decision is Decision.CANCEL:
-        if draft.unknown(event.deliveries):
+        if unknown(draft.branches, event.deliveries):
             raise AlreadyCancelled(f"{_why(tx)}, without these deliveries")
         return
     if tx.decision is Decision.CONFIRM:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from trypact_coordinator.core.admission import check_id, check_topic
-from trypact_coordinator.core.errors import InvalidArgument, UnknownTopic
+from trypact_coordinator.core.errors import BranchConflict, InvalidArgument, UnknownTopic
 from trypact_coordinator.core.limits import TOPIC_BRANCH_ID_BYTES_MAX
-from trypact_coordinator.core.transaction import BranchSpec
+from trypact_coordinator.core.transaction import Branch, BranchSpec
 
 # Topic -> the actions that take its messages, in the order of their participants' names.
 Subscribers = Callable[[str], Sequence[str]]
@@ -64,8 +64,21 @@ def _check_after(specs: Sequence[BranchSpec], field: str) -> None:
             )
 
 
+def unknown(branches: Iterable[Branch], specs: Iterable[BranchSpec]) -> tuple[BranchSpec, ...]:
+    """Return those that are no branch yet. Raises BranchConflict for an id with other content."""
+    known = {spec.id: spec for spec in (sent_as(branch.spec) for branch in branches)}
+    new = []
+    for spec in specs:
+        sent = sent_as(spec)
+        if known.get(sent.id, sent) != sent:
+            raise BranchConflict
+        if sent.id not in known:
+            new.append(spec)
+    return tuple(new)
+
+
 def sent_as(spec: BranchSpec) -> BranchSpec:
     """Return a message to a topic as it was sent; any other branch as it is."""
-    if not spec.topic:
+    if not (spec.topic and spec.action):
         return spec
     return replace(spec, id=spec.id.rpartition("#")[0], action="")

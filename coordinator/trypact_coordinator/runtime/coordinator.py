@@ -7,6 +7,7 @@ answers once what was asked for is durable.
 import asyncio
 import contextlib
 from functools import partial
+from operator import attrgetter
 
 import msgspec
 import structlog
@@ -47,6 +48,7 @@ from trypact_coordinator.core.machine import OPERATION_OF
 from trypact_coordinator.core.outcome import Outcome, Reply
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.step import begin, tombstone
+from trypact_coordinator.core.topics import unknown
 from trypact_coordinator.core.transaction import (
     Branch,
     BranchSpec,
@@ -282,6 +284,7 @@ class Coordinator:
         if branch.is_delivery:
             raise InvalidArgument("branch.kind", "has no Try", "tcc or saga; commit takes others")
         if spec is not None and xid not in self._driver:
+            check_deliveries(deliveries)
             await self._open(spec, (branch, *deliveries))
         tx = await self.get(xid)
         if spec is not None:
@@ -289,7 +292,7 @@ class Coordinator:
         if tx.branch(branch.id) is None:
             self._require_running()
             self.registry.check((branch,))
-        await self._driver.ask(xid, Registered(branch, self._addressed(deliveries)))
+        await self._driver.ask(xid, Registered(branch, await self._new(xid, deliveries)))
         tx = await self._driver.wait(xid, lambda tx: tx.decided or _tried(tx, branch.id))
         known = tx.branch(branch.id)
         if known is None:
@@ -302,7 +305,7 @@ class Coordinator:
         self, xid: str, deliveries: tuple[BranchSpec, ...], until: Reply
     ) -> Transaction:
         """Decide Confirm. Raises AlreadyCancelled, or TryUnsettled while a Try has no OK."""
-        await self._driver.ask(xid, CommitAsked(self._addressed(deliveries)))
+        await self._driver.ask(xid, CommitAsked(await self._new(xid, deliveries)))
         return await self._driver.wait(xid, _REACHED[until])
 
     async def rollback(
@@ -310,7 +313,7 @@ class Coordinator:
     ) -> Transaction:
         """Decide Cancel. Raises AlreadyConfirmed."""
         check_size("reason", reason, REASON_BYTES_MAX)
-        await self._driver.ask(xid, RollbackAsked(reason, self._addressed(deliveries)))
+        await self._driver.ask(xid, RollbackAsked(reason, await self._new(xid, deliveries)))
         return await self._driver.wait(xid, _REACHED[until])
 
     async def get(self, xid: str) -> Transaction:
@@ -439,12 +442,15 @@ class Coordinator:
         self.door.let_in()
         return outcome
 
-    def _addressed(self, deliveries: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
-        """Check deliveries that join a transaction; return one for each subscriber of a topic."""
+    async def _new(self, xid: str, deliveries: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:
+        """Return those it has not yet, one for each subscriber; the others are admitted already."""
+        if not deliveries:
+            return ()
         check_deliveries(deliveries)
-        deliveries = self.registry.addressed(deliveries, "deliveries")
-        self.registry.check(deliveries)
-        return deliveries
+        new = unknown((await self.get(xid)).branches, deliveries)
+        new = self.registry.addressed(new, "deliveries")
+        self.registry.check(new)
+        return new
 
     def _require_running(self) -> None:
         if self._stopping:
@@ -459,14 +465,6 @@ def _tried(tx: Transaction, branch_id: str) -> bool:
     """Whether a branch's Try was answered with OK, before any decision."""
     branch = tx.branch(branch_id)
     return branch is not None and branch.state is BranchState.TRIED
-
-
-def _decided(tx: Transaction) -> bool:
-    return tx.decided
-
-
-def _settled(tx: Transaction) -> bool:
-    return tx.settled
 
 
 def _reached(spec: Spec, until: Reply) -> Until:
@@ -484,7 +482,10 @@ def _tell_same(spec: Spec, tell: Watcher, result: Transaction | CoordinatorError
     tell(result)
 
 
-_REACHED: dict[Reply, Until] = {Reply.DECIDED: _decided, Reply.SETTLED: _settled}
+_REACHED: dict[Reply, Until] = {
+    Reply.DECIDED: attrgetter("decided"),
+    Reply.SETTLED: attrgetter("settled"),
+}
 
 
 def _require_same(known: Spec, asked: Spec) -> None:
