@@ -41,9 +41,17 @@ class Tries:
         self._carried = carried
         self._outcome: Outcome | None = None
         self._inside = ExitStack()
+        # Whether the block takes branches; None before it is entered.
+        self._open: bool | None = None
 
     def _enter(self) -> None:
-        """Bind what is known inside of the block."""
+        """Bind what is known inside of the block. Raises InvalidRequest for a second time."""
+        if self._open is not None:
+            raise errors.InvalidRequest(
+                f"transaction {self.xid}: its block was entered before; allowed: once, so take a "
+                "new one from the client"
+            )
+        self._open = True
         self._inside.enter_context(carrying(self._carried))
 
     def _leave(self, error: BaseException | None) -> None:
@@ -71,7 +79,7 @@ class Tries:
             raise errors.InvalidRequest(
                 f"kind: a {branch.kind} has no Try; use {branch.kind}() of the transaction"
             )
-        branch = self._carried.named(branch)
+        branch = self._named(branch)
         unsettled = self._carried.unsettled
         unsettled[branch.id] = f"the Try of {branch.id} gave no result"
         try:
@@ -90,8 +98,23 @@ class Tries:
         """Have a branch registered and tried."""
         raise NotImplementedError
 
+    def _named(self, branch: Branch) -> Branch:
+        """Return the branch with its id. Raises InvalidRequest where nobody would decide it."""
+        if not self._open:
+            when = "not entered yet" if self._open is None else "left"
+            raise errors.InvalidRequest(
+                f"transaction {self.xid}: its block is {when}; allowed: {branch.action} inside it"
+            )
+        return self._carried.named(branch)
+
     def _left(self, error: BaseException | None) -> Conversation[None]:
-        """End the block."""
+        """End the block, which takes nothing more: nobody would decide about it."""
+        self._open = False
+        self._carried.begin = None
+        return self._ending(error)
+
+    def _ending(self, error: BaseException | None) -> Conversation[None]:
+        """Commit or roll back, as its rules say."""
         raise NotImplementedError
 
     def _cancelled(self, error: errors.AlreadyCancelled) -> Conversation[errors.TrypactError]:
@@ -218,7 +241,7 @@ class OpenTransaction(Tries):
         return self._collect(notice(action, payload, id=id, after=list(after), on=on, delay=delay))
 
     def _collect(self, branch: Branch) -> str:
-        branch = self._carried.named(branch)
+        branch = self._named(branch)
         self._deliveries.append(branch)
         return branch.id
 
@@ -304,8 +327,7 @@ class OpenTransaction(Tries):
         except errors.TrypactError as error:
             logger.warning("transaction %s could not be settled: %s", self.xid, error)
 
-    def _left(self, error: BaseException | None) -> Conversation[None]:
-        """End the block."""
+    def _ending(self, error: BaseException | None) -> Conversation[None]:
         return self._commit() if error is None else self._rollback(why_left(error))
 
 
@@ -329,8 +351,8 @@ class Joining(Tries):
             raise
         return branch_outcome_of(reply.branch)
 
-    def _left(self, error: BaseException | None) -> Conversation[None]:
-        """End the block: cancel the transaction if what was joined here did not go well."""
+    def _ending(self, error: BaseException | None) -> Conversation[None]:
+        """Cancel the transaction if what was joined here did not go well."""
         unsettled = self._unsettled()
         if self._joined and (error is not None or unsettled is not None):
             why = why_left(error) if error is not None else str(unsettled)

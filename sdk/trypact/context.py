@@ -1,8 +1,9 @@
 """What runs here, for whoever writes a log line: the transaction, the branch, the operation.
 
 While a handler runs, on its thread or in its task, `current()` says for which branch; inside an
-initiator's `transaction` block, and while `execute` runs, it says for which transaction. It travels as context variables do:
-into tasks that are made there, and not into threads (`contextvars.copy_context` takes it there).
+initiator's `transaction` block, and while `execute` runs, it says for which transaction. It travels
+as context variables do: into tasks that are made there, and not into threads
+(`contextvars.copy_context` takes it there).
 
     logging.basicConfig(format="%(xid)s %(action)s %(operation)s %(message)s")
     logging.getLogger().handlers[0].addFilter(trypact.context.LogFilter())

@@ -167,6 +167,26 @@ async def test_a_block_that_asks_for_nothing_calls_nothing(client: trypact.Clien
     assert (await client.decision("17")).decision is Decision.UNKNOWN
 
 
+async def test_what_is_asked_outside_of_the_block_is_refused_since_nobody_would_decide_it(
+    world: World, client: trypact.Client
+) -> None:
+    tx = client.transaction("order", xid="17")
+    with pytest.raises(errors.InvalidRequest, match="17: its block is not entered yet"):
+        await tx.try_("bank.freeze", freeze(1))
+    async with tx:
+        pass
+    with pytest.raises(errors.InvalidRequest, match=r"left; allowed: bank\.freeze inside"):
+        await tx.try_("bank.freeze", freeze(1))
+    with pytest.raises(errors.InvalidRequest, match="its block is left"):
+        tx.message("bank.mail")
+    with pytest.raises(errors.InvalidRequest, match="entered before; allowed: once"):
+        async with tx:
+            pass
+
+    assert (await client.decision("17")).decision is Decision.UNKNOWN
+    assert world.bank.account == (100, 0)
+
+
 async def test_a_block_with_deliveries_alone_is_a_transaction(
     world: World, client: trypact.Client
 ) -> None:

@@ -311,6 +311,24 @@ async def test_a_call_without_an_answer_further_on_is_told_to_the_first_caller(
                         await order(amount(1))
 
 
+async def test_a_call_that_leaves_after_its_block_begins_nothing(
+    world: World, client: trypact.Client, sell: Any
+) -> None:
+    over = asyncio.Event()
+
+    async def straggle() -> None:
+        await over.wait()
+        await sell(amount(1))
+
+    async with client.transaction("order", xid="17"):
+        straggling = asyncio.create_task(straggle())
+    over.set()
+
+    with pytest.raises(grpc.aio.AioRpcError, match="UNKNOWN_TRANSACTION"):
+        await straggling
+    assert world.bank.account == (100, 0)
+
+
 async def test_what_the_service_refuses_for_reasons_of_its_own_does_not_stop_the_block(
     world: World, client: trypact.Client
 ) -> None:

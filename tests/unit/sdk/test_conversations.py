@@ -38,7 +38,10 @@ SETTLED = initiator_pb2.GetDecisionResponse(decision=transaction_pb2.DECISION_CA
 
 def opened(script: Script, patience: float = 10.0) -> OpenTransaction:
     begin = conversations.begin_of("order", "17", 5.0, {"order": "17"}, "", nonce="n")
-    return OpenTransaction(script.exchange(patience), begin, "settled")
+    tx = OpenTransaction(script.exchange(patience), begin, "settled")
+    # As its block does, but for what that binds.
+    tx._open = True
+    return tx
 
 
 def try_(tx: OpenTransaction, branch_id: str = "") -> Any:
