@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from trypact import _exchange, errors
 from trypact._exchange import Conversation, Exchange
-from trypact.branches import Branch, with_ids, write
+from trypact.branches import Branch, with_ids, word, write
 from trypact.ids import new_xid
 from trypact.kinds import Operation, Until
 from trypact.limits import shortened
@@ -122,8 +122,9 @@ def report(
         )
     else:
         raise errors.InvalidRequest("ok, refused: both are given; allowed: one of them")
+    asked: Operation = word(Operation, "operation", operation)
     request = initiator_pb2.ReportBranchRequest(
-        xid=xid, branch_id=branch_id, operation=Operation(operation).wire, answer=answer
+        xid=xid, branch_id=branch_id, operation=asked.wire, answer=answer
     )
     reply = yield from exchange.ask(_exchange.REPORT_BRANCH, request)
     return Reported(decision_of(reply.decision), reply.accepted)

@@ -9,6 +9,7 @@ what did not arrive (UNAVAILABLE) or was turned away with a hint (RESOURCE_EXHAU
 RetryInfo), until the caller's patience ends.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -126,6 +127,9 @@ class Exchange:
     clock: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
 
+    def __post_init__(self) -> None:
+        _require_patience(self.patience)
+
     def ask(
         self, rpc: Rpc[ResponseT], request: Message, patience: float | None = None
     ) -> Conversation[ResponseT]:
@@ -138,7 +142,9 @@ class Exchange:
     def _send(
         self, rpc: Rpc[ResponseT], request: Message, patience: float | None
     ) -> Conversation[ResponseT | Failure]:
-        gives_up_at = self.clock() + (self.patience if patience is None else patience)
+        patience = self.patience if patience is None else patience
+        _require_patience(patience)
+        gives_up_at = self.clock() + patience
         attempt = 0
         doubt: Failure | None = None
         while True:
@@ -246,6 +252,11 @@ class Exchange:
             case "INVALID_ARGUMENT":
                 return errors.InvalidRequest(failure.message, failure.violations)
         return errors.CoordinatorFault(f"the coordinator at {self.endpoint} failed ({said})")
+
+
+def _require_patience(seconds: float) -> None:
+    if not 0 < seconds < math.inf:
+        raise errors.InvalidRequest(f"patience: is {seconds} s; allowed: more than 0")
 
 
 def _said(error: errors.TrypactError) -> str:

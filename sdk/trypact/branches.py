@@ -244,12 +244,12 @@ def branch_of(
             f"{PAYLOAD_BYTES_MAX}"
         )
     return Branch(
-        kind=_word(Kind, "kind", kind),
+        kind=word(Kind, "kind", kind),
         action=name,
         payload=data,
         id=id,
         after=tuple(after),
-        on=_word(On, "on", on),
+        on=word(On, "on", on),
         delay_ms=round(delay * 1000),
         pivot=pivot,
         attempts_max=attempts,
@@ -257,7 +257,8 @@ def branch_of(
     )
 
 
-def _word(words: Any, field: str, value: Any) -> Any:
+def word(words: Any, field: str, value: Any) -> Any:
+    """Return the word of the protocol that a caller gave. Raises InvalidRequest."""
     try:
         return words(value)
     except ValueError:

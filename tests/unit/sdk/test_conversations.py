@@ -338,6 +338,23 @@ def test_a_report_is_ok_or_refused_but_not_both() -> None:
         script.drive(conversations.report(script.exchange(), "17", "b", "try", ok=1, refused="no"))
 
 
+def test_a_report_of_something_that_is_no_operation_is_refused() -> None:
+    script = Script([])
+
+    with pytest.raises(errors.InvalidRequest, match="operation: is 'tried'; allowed: try, conf"):
+        script.drive(conversations.report(script.exchange(), "17", "b", "tried", None, None))
+
+
+@pytest.mark.parametrize("patience", [0, -1.0, float("inf"), float("nan")])
+def test_a_patience_that_is_none_is_refused(patience: float) -> None:
+    script = Script([])
+
+    with pytest.raises(errors.InvalidRequest, match="patience: is"):
+        script.exchange(patience)
+    with pytest.raises(errors.InvalidRequest, match="patience: is"):
+        script.drive(conversations.wait_for(script.exchange(), "17", "settled", patience))
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
