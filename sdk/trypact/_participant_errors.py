@@ -11,27 +11,66 @@ from trypact.limits import RETRY_AFTER_S_MAX, shortened
 
 
 class ParticipantError(TrypactError):
-    """A participant could not do its part; the coordinator asks again."""
+    """A participant could not do its part; the coordinator asks again.
+
+    >>> issubclass(errors.FenceUnavailable, errors.ParticipantError)
+    True
+    """
 
 
 class EndpointTaken(ParticipantError):
-    """The address cannot be listened on."""
+    """The address cannot be listened on.
+
+    >>> try:
+    ...     async with inventory.serve("127.0.0.1:7000"):
+    ...         pass
+    ... except errors.EndpointTaken as taken:
+    ...     print(taken)
+    inventory cannot listen on 127.0.0.1:7000: Address already in use
+    """
 
 
 class ResultTooLarge(ParticipantError):
-    """The result of a handler is larger than 64 KiB."""
+    """The result of a handler is larger than 64 KiB.
+
+    >>> str(errors.ResultTooLarge())
+    'The result of a handler is larger than 64 KiB.'
+    """
 
 
 class TryTooLate(ParticipantError):
-    """A Try arrived after its `not_after`, so it was not run."""
+    """A Try arrived after its `not_after`, so it was not run.
+
+    >>> str(errors.TryTooLate())
+    'A Try arrived after its `not_after`, so it was not run.'
+    """
 
 
 class FenceUnavailable(ParticipantError):
-    """The participant's database does not answer, or may not have committed."""
+    """The participant's database does not answer, or may not have committed.
+
+    >>> import psycopg
+    >>> rows = fence.PsycopgFence(lambda: psycopg.connect("postgresql://127.0.0.1:1/shop"))
+    >>> try:
+    ...     rows.finish("order-17", "approve", "try", lambda connection: b"")
+    ... except errors.FenceUnavailable as away:
+    ...     print(away)
+    OperationalError: connection failed: ...
+    """
 
 
 class NotPending(ParticipantError):
-    """There is no PENDING operation of this branch to complete."""
+    """There is no PENDING operation of this branch to complete.
+
+    >>> rows = fence.SqlAlchemyFence(engine)
+    >>> rows.create_tables()
+    >>> with engine.begin() as connection:
+    ...     try:
+    ...         rows.complete(connection, "order-17", "approve", "try", ok={"by": "Grace"})
+    ...     except errors.NotPending as no:
+    ...         print(no)
+    branch ...
+    """
 
 
 class CancelledMeanwhile(NotPending):
@@ -42,6 +81,9 @@ class CancelledMeanwhile(NotPending):
         branch_id: the branch.
         completed: whether the effect is in the service's database, where the branch's Cancel finds
             it and undoes it. If not, it must not happen any more.
+
+        >>> str(errors.CancelledMeanwhile("order-17", "approve", completed=False))
+        "the decision about transaction order-17 is cancel: branch 'approve' is CANCELLED, ..."
     """
 
     def __init__(self, xid: str, branch_id: str, *, completed: bool) -> None:
@@ -59,7 +101,11 @@ class CancelledMeanwhile(NotPending):
 
 
 class HandlerAnswer(TrypactError):
-    """Raised by a handler on purpose."""
+    """Raised by a handler on purpose.
+
+    >>> issubclass(Refuse, errors.HandlerAnswer), issubclass(RetryLater, errors.HandlerAnswer)
+    (True, True)
+    """
 
 
 class Refuse(HandlerAnswer):

@@ -58,6 +58,18 @@ the coordinator means by that google.rpc.ErrorInfo reason.
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from trypact._coordinator_errors import CoordinatorFault as CoordinatorFault
+from trypact._coordinator_errors import CoordinatorUnavailable as CoordinatorUnavailable
+from trypact._coordinator_errors import InvariantViolated as InvariantViolated
+from trypact._coordinator_errors import JournalLocked as JournalLocked
+from trypact._coordinator_errors import JournalUnavailable as JournalUnavailable
+from trypact._coordinator_errors import OwnershipLost as OwnershipLost
+from trypact._coordinator_errors import RecordRejected as RecordRejected
+from trypact._coordinator_errors import SchemaMismatch as SchemaMismatch
+from trypact._coordinator_errors import ShuttingDown as ShuttingDown
+from trypact._coordinator_errors import Starting as Starting
+from trypact._coordinator_errors import TransactionFrozen as TransactionFrozen
+from trypact._coordinator_errors import UnreadableRow as UnreadableRow
 from trypact._error import TrypactError as TrypactError
 from trypact._participant_errors import CancelledMeanwhile as CancelledMeanwhile
 from trypact._participant_errors import EndpointTaken as EndpointTaken
@@ -159,47 +171,7 @@ class OutcomeUnknown(TrypactError):
         return type(self), (self.xid, self.reason, self.outcome)
 
 
-# ---------------------------------------------------------------- the coordinator
-
-
-class CoordinatorUnavailable(TrypactError):
-    """The coordinator does not answer.
-
-    >>> async with Client("127.0.0.1:1", patience=0.1) as lonely:
-    ...     await lonely.ping()
-    Traceback (most recent call last):
-    trypact.errors.CoordinatorUnavailable: the coordinator at 127.0.0.1:1 does not answer (...)
-    """
-
-
-class Starting(CoordinatorUnavailable):
-    """This coordinator is starting and takes no work yet."""
-
-    code = "STARTING"
-
-
-class ShuttingDown(CoordinatorUnavailable):
-    """This coordinator is stopping and takes no new work."""
-
-    code = "SHUTTING_DOWN"
-
-
-class JournalUnavailable(CoordinatorUnavailable):
-    """The coordinator's journal does not answer."""
-
-    code = "JOURNAL_UNAVAILABLE"
-
-
-class JournalLocked(JournalUnavailable):
-    """Another coordinator owns the journal."""
-
-    code = "JOURNAL_LOCKED"
-
-
-class OwnershipLost(JournalUnavailable):
-    """A newer coordinator owns the journal."""
-
-    code = "OWNERSHIP_LOST"
+# ---------------------------------------------------------------- what is refused
 
 
 class Overloaded(TrypactError):
@@ -229,7 +201,11 @@ class RequestRefused(TrypactError):
 
 
 class FieldViolation(NamedTuple):
-    """A field of a request, and what is wrong with it."""
+    """A field of a request, and what is wrong with it.
+
+    >>> errors.FieldViolation("branches[0].after", "names 'pay', which is no branch").field
+    'branches[0].after'
+    """
 
     field: str
     description: str
@@ -240,6 +216,12 @@ class InvalidRequest(RequestRefused):
 
     Attributes:
         violations: what is wrong, field by field.
+
+        >>> try:
+        ...     await client.execute("order", [tcc("inventory.reserve", after=["pay"])])
+        ... except errors.InvalidRequest as no:
+        ...     print(no.violations[0].field, no.violations[0].description)
+        branches[0].after names 'pay', which is no branch of the transaction
     """
 
     code = "INVALID_ARGUMENT"
@@ -250,37 +232,66 @@ class InvalidRequest(RequestRefused):
 
 
 class LimitExceeded(InvalidRequest):
-    """A field of the request is larger than its limit."""
+    """A field of the request is larger than its limit.
+
+    >>> tcc("inventory.reserve", {"remark": "x" * 300_000})
+    Traceback (most recent call last):
+    trypact.errors.LimitExceeded: payload of inventory.reserve: is 300013 bytes long; ...
+    """
 
     code = "LIMIT_EXCEEDED"
 
 
 class UnknownParticipant(RequestRefused):
-    """No participant of that name is registered."""
+    """No participant of that name is registered.
+
+    >>> await client.execute("order", [tcc("inventry.reserve")])
+    Traceback (most recent call last):
+    trypact.errors.UnknownParticipant: ...
+    """
 
     code = "UNKNOWN_PARTICIPANT"
 
 
 class UnknownAction(RequestRefused):
-    """The participant has registered no such action."""
+    """The participant has registered no such action.
+
+    >>> await client.execute("order", [tcc("inventory.reserv")])
+    Traceback (most recent call last):
+    trypact.errors.UnknownAction: branch 'reserv': participant 'inventory' has no action ...
+    """
 
     code = "UNKNOWN_ACTION"
 
 
 class KindNotServed(RequestRefused):
-    """The action does not serve branches of that kind."""
+    """The action does not serve branches of that kind.
+
+    >>> await client.execute("order", [message("inventory.reserve")])
+    Traceback (most recent call last):
+    trypact.errors.KindNotServed: ... inventory.reserve serves no message branches; ...
+    """
 
     code = "KIND_NOT_SERVED"
 
 
 class UnknownTopic(RequestRefused):
-    """No participant has subscribed to the topic, so its message would reach nobody."""
+    """No participant has subscribed to the topic, so its message would reach nobody.
+
+    >>> await client.execute("order", [message(topic="order.payed")])
+    Traceback (most recent call last):
+    trypact.errors.UnknownTopic: branch 'payed': nobody has subscribed to 'order.payed'
+    """
 
     code = "UNKNOWN_TOPIC"
 
 
 class ParticipantUnavailable(RequestRefused):
-    """No instance of the participant is alive."""
+    """No instance of the participant is alive.
+
+    >>> issubclass(errors.by_code("PARTICIPANT_UNAVAILABLE"), errors.RequestRefused)
+    True
+    """
 
     code = "PARTICIPANT_UNAVAILABLE"
 
@@ -295,108 +306,135 @@ class NoTransaction(RequestRefused):
 
 
 class UnknownTransaction(RequestRefused):
-    """The coordinator has never heard of this xid, or retention has removed it."""
+    """The coordinator has never heard of this xid, or retention has removed it.
+
+    >>> await client.get("order-never-heard-of")
+    Traceback (most recent call last):
+    trypact.errors.UnknownTransaction: no transaction order-never-heard-of is known
+    """
 
     code = "UNKNOWN_TRANSACTION"
 
 
 class UnknownBranch(RequestRefused):
-    """The transaction has no branch of that id."""
+    """The transaction has no branch of that id.
+
+    >>> outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+    >>> outcome.branch("ship")
+    Traceback (most recent call last):
+    trypact.errors.UnknownBranch: transaction ... has no branch 'ship'; it has: 'reserve'
+    """
 
     code = "UNKNOWN_BRANCH"
 
 
 class XidConflict(RequestRefused):
-    """This xid already names a transaction with other content."""
+    """This xid already names a transaction with other content.
+
+    >>> for pieces in (1, 2):
+    ...     reserve = tcc("inventory.reserve", {"pieces": pieces})
+    ...     _ = await client.execute("order", [reserve], xid="order-20")
+    Traceback (most recent call last):
+    trypact.errors.XidConflict: transaction order-20 exists with other content
+    """
 
     code = "XID_CONFLICT"
 
 
 class XidInUse(RequestRefused):
-    """Another process has begun an interactive transaction with this xid."""
+    """Another process has begun an interactive transaction with this xid.
+
+    >>> async with client.transaction("order", xid="order-21") as mine:
+    ...     await mine.try_("inventory.reserve", {"pieces": 1})
+    ...     async with client.transaction("order", xid="order-21") as another:
+    ...         await another.try_("inventory.reserve", {"pieces": 1})
+    Traceback (most recent call last):
+    trypact.errors.XidInUse: another process has begun transaction order-21
+    """
 
     code = "XID_IN_USE"
 
 
 class BranchConflict(RequestRefused):
-    """This branch id already names a branch with other content."""
+    """This branch id already names a branch with other content.
+
+    >>> async with client.transaction("order", xid="order-22") as tx:
+    ...     await tx.try_("inventory.reserve", {"pieces": 1}, id="red")
+    ...     await tx.try_("inventory.reserve", {"pieces": 2}, id="red")
+    Traceback (most recent call last):
+    trypact.errors.BranchConflict: branch id 'red' is used twice in transaction order-22
+    """
 
     code = "BRANCH_CONFLICT"
 
 
 class AlreadyConfirmed(RequestRefused):
-    """The decision is Confirm, and a decision never changes."""
+    """The decision is Confirm, and a decision never changes.
+
+    >>> async with client.transaction("order", xid="order-23") as tx:
+    ...     _ = await tx.try_("inventory.reserve", {"pieces": 1})
+    >>> async with client.joined([("trypact-xid", "order-23"), ("trypact-call", "late")]) as tx:
+    ...     await tx.try_("inventory.reserve", {"pieces": 1})
+    Traceback (most recent call last):
+    trypact.errors.AlreadyConfirmed: The decision is Confirm, and a decision never changes.
+    """
 
     code = "ALREADY_CONFIRMED"
 
 
 class AlreadyCancelled(RequestRefused):
-    """The decision is Cancel, and a decision never changes."""
+    """The decision is Cancel, and a decision never changes.
+
+    >>> _ = await client.decision("order-24", settle=True)  # never to happen
+    >>> await client.execute("order", [tcc("inventory.reserve", {"pieces": 1})], xid="order-24")
+    Traceback (most recent call last):
+    trypact.errors.AlreadyCancelled: transaction order-24 was cancelled before it was begun
+    """
 
     code = "ALREADY_CANCELLED"
 
 
 class NotDecided(RequestRefused):
-    """The transaction is not decided yet, and this is only possible after the decision."""
+    """The transaction is not decided yet, and this is only possible after the decision.
+
+    >>> issubclass(errors.by_code("NOT_DECIDED"), errors.RequestRefused)
+    True
+    """
 
     code = "NOT_DECIDED"
 
 
 class TryUnsettled(RequestRefused):
-    """A Try of this transaction has no OK yet, so it cannot be confirmed."""
+    """A Try of this transaction has no OK yet, so it cannot be confirmed.
+
+    >>> issubclass(errors.by_code("TRY_UNSETTLED"), errors.RequestRefused)
+    True
+    """
 
     code = "TRY_UNSETTLED"
 
 
 class PivotSent(RequestRefused):
-    """The pivot was sent, so nothing but its answer decides this transaction any more."""
+    """The pivot was sent, so nothing but its answer decides this transaction any more.
+
+    >>> issubclass(errors.by_code("PIVOT_SENT"), errors.RequestRefused)
+    True
+    """
 
     code = "PIVOT_SENT"
 
 
 class BranchSettled(RequestRefused):
-    """The branch is settled already."""
+    """The branch is settled already.
+
+    >>> issubclass(errors.by_code("BRANCH_SETTLED"), errors.RequestRefused)
+    True
+    """
 
     code = "BRANCH_SETTLED"
 
 
-class CoordinatorFault(TrypactError):
-    """The coordinator failed, and says so."""
-
-    code = "INTERNAL"
-
-
-class SchemaMismatch(CoordinatorFault):
-    """The journal's schema is of another version than the coordinator."""
-
-    code = "SCHEMA_MISMATCH"
-
-
-class RecordRejected(CoordinatorFault):
-    """The journal's database refuses to write this transaction."""
-
-    code = "RECORD_REJECTED"
-
-
-class UnreadableRow(CoordinatorFault):
-    """The journal's row of this transaction is damaged; its operator must look at it."""
-
-    code = "UNREADABLE_ROW"
-
-
-class TransactionFrozen(CoordinatorFault):
-    """A violated invariant has stopped this transaction; its operator must look at it."""
-
-    code = "TRANSACTION_FROZEN"
-
-
-class InvariantViolated(CoordinatorFault):
-    """An invariant does not hold; the coordinator froze the transaction."""
-
-    code = "INVARIANT_VIOLATED"
-
-
-# ---------------------------------------------------------------- payloads and participants
+# ---------------------------------------------------------------- payloads
 
 
 class PayloadError(TrypactError):
@@ -421,7 +459,11 @@ class PayloadError(TrypactError):
 
 
 def by_code(code: str) -> type[TrypactError] | None:
-    """Return the class the coordinator means by a code; None for one of a newer coordinator."""
+    """Return the class the coordinator means by a code; None for one of a newer coordinator.
+
+    >>> errors.by_code("XID_CONFLICT")
+    <class 'trypact.errors.XidConflict'>
+    """
     return _BY_CODE.get(code)
 
 

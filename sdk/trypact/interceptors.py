@@ -35,7 +35,13 @@ _Handler = Any
 
 
 class ClientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
-    """Takes the block's transaction along; for channels of `grpc.aio`."""
+    """Takes the block's transaction along; for channels of `grpc.aio`.
+
+    >>> import grpc
+    >>> along = [ClientInterceptor()]
+    >>> async with grpc.aio.insecure_channel("127.0.0.1:50051", interceptors=along) as channel:
+    ...     reserve = channel.unary_unary("/shop.Inventory/Reserve")
+    """
 
     async def intercept_unary_unary(
         self,
@@ -64,7 +70,13 @@ class ClientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[t
 
 
 class SyncClientInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
-    """Takes the block's transaction along; for `grpc.intercept_channel`."""
+    """Takes the block's transaction along; for `grpc.intercept_channel`.
+
+    >>> import grpc
+    >>> plain = grpc.insecure_channel("127.0.0.1:50051")
+    >>> with grpc.intercept_channel(plain, SyncClientInterceptor()) as channel:
+    ...     reserve = channel.unary_unary("/shop.Inventory/Reserve")
+    """
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
@@ -81,7 +93,16 @@ class SyncClientInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[t
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Binds the transaction that a call brings while its handler runs; for `grpc.aio.server`."""
+    """Binds the transaction that a call brings while its handler runs; for `grpc.aio.server`.
+
+    >>> import grpc
+    >>> async def serve():
+    ...     server = grpc.aio.server(interceptors=[ServerInterceptor()])
+    ...     server.add_insecure_port("127.0.0.1:0")
+    ...     await server.start()
+    ...     await server.stop(grace=None)
+    >>> await serve()
+    """
 
     async def intercept_service(
         self,
@@ -93,7 +114,12 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 class SyncServerInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Binds the transaction that a call brings while its handler runs; for `grpc.server`."""
+    """Binds the transaction that a call brings while its handler runs; for `grpc.server`.
+
+    >>> import grpc
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> server = grpc.server(ThreadPoolExecutor(), interceptors=[SyncServerInterceptor()])
+    """
 
     def intercept_service(
         self,

@@ -5,6 +5,8 @@
 
 A handler's span is the child of the span in which its transaction was opened, whose W3C
 traceparent travels with every call, however much later that is, and whichever coordinator asks.
+
+    >>> observed = Client("127.0.0.1:7000", observer=ClientSpans())
 """
 
 from collections.abc import Iterator
@@ -33,6 +35,22 @@ class HandlerSpans:
 
     Args:
         provider: whose spans they are; the global one if not given.
+
+        >>> from opentelemetry.sdk.trace import TracerProvider
+        >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        >>> provider, spans = TracerProvider(), InMemorySpanExporter()
+        >>> provider.add_span_processor(SimpleSpanProcessor(spans))
+        >>> rows = fence.SqlAlchemyFence(engine)
+        >>> rows.create_tables()
+        >>> post = Participant("post", fence=rows, observer=HandlerSpans(provider))
+        >>> @post.message("send")
+        ... def send(call, connection): ...
+        >>> async with trypact.testing.Environment([post]) as env:
+        ...     _ = await env.execute("mail", [message("post.send", {"to": "Ada"})])
+        ...     _ = await env.settle()
+        >>> [span.name for span in spans.get_finished_spans()]
+        ['post.send deliver']
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
@@ -79,6 +97,16 @@ class ClientSpans:
 
     Args:
         provider: whose spans they are; the global one if not given.
+
+        >>> from opentelemetry.sdk.trace import TracerProvider
+        >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        >>> provider, spans = TracerProvider(), InMemorySpanExporter()
+        >>> provider.add_span_processor(SimpleSpanProcessor(spans))
+        >>> async with Client("127.0.0.1:7000", observer=ClientSpans(provider)) as observed:
+        ...     _ = await observed.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+        >>> [span.name for span in spans.get_finished_spans()]
+        ['order']
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
