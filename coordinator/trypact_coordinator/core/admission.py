@@ -13,7 +13,7 @@ import msgspec
 
 from trypact_coordinator.core import limits
 from trypact_coordinator.core.errors import InvalidArgument, LimitExceeded
-from trypact_coordinator.core.order import comes_after, find_circle
+from trypact_coordinator.core.order import comes_after, comes_before, find_circle
 from trypact_coordinator.core.transaction import BranchSpec, Kind, On, Spec
 
 _ACTION = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -154,7 +154,7 @@ def _check_branch(spec: BranchSpec) -> None:
     if spec.delay_ms or spec.on is not _ON_CONFIRM:
         _check_delivery(spec)
     if spec.attempts_max or spec.retry_for_ms or spec.pivot:
-        _check_saga(spec)
+        _check_pivot_and_budget(spec)
 
 
 @lru_cache(4096)
@@ -178,15 +178,15 @@ def _check_delivery(spec: BranchSpec) -> None:
         raise InvalidArgument("delay_ms", f"is {spec.delay_ms}", f"0 to {limits.DELAY_MS_MAX}")
 
 
-def _check_saga(spec: BranchSpec) -> None:
-    """Check a pivot and a budget."""
+def _check_pivot_and_budget(spec: BranchSpec) -> None:
     if spec.pivot and spec.kind is not Kind.SAGA:
         raise InvalidArgument("pivot", "is for saga steps only")
-    field = "attempts_max" if spec.attempts_max else "retry_for_ms"
-    if spec.pivot and (spec.attempts_max or spec.retry_for_ms):
-        raise InvalidArgument(field, "is not for a pivot, which is asked until its answer is known")
+    budget = _budget_field(spec)
+    if spec.pivot and budget:
+        why = "is not for a pivot, which is asked until its answer is known"
+        raise InvalidArgument(budget, why)
     if spec.kind is Kind.MESSAGE:
-        raise InvalidArgument(field, "is not for a message, which is never given up")
+        raise InvalidArgument(budget, "is not for a message, which is never given up")
     if not 0 <= spec.attempts_max <= limits.ATTEMPTS_MAX:
         raise InvalidArgument(
             "attempts_max", f"is {spec.attempts_max}", f"0 to {limits.ATTEMPTS_MAX}"
@@ -195,6 +195,11 @@ def _check_saga(spec: BranchSpec) -> None:
         raise InvalidArgument(
             "retry_for_ms", f"is {spec.retry_for_ms}", f"0 to {limits.TIMEOUT_MS_MAX}"
         )
+
+
+def _budget_field(spec: BranchSpec) -> str:
+    """Return the field that gives a branch a budget of its own; "" if none does."""
+    return "attempts_max" if spec.attempts_max else "retry_for_ms" if spec.retry_for_ms else ""
 
 
 def _check_sole_pivot(other: BranchSpec | None, *, interactive: bool) -> None:
@@ -208,29 +213,27 @@ def _check_sole_pivot(other: BranchSpec | None, *, interactive: bool) -> None:
 
 def _check_around_pivot(pivot: BranchSpec, specs: Sequence[BranchSpec]) -> None:
     """Check that every Try comes before the pivot, or after it and can only go forward."""
-    following = comes_after(pivot.id, specs)
+    preceding, following = comes_before(pivot.id, specs), comes_after(pivot.id, specs)
     for index, spec in enumerate(specs):
-        if spec.is_delivery or spec is pivot:
+        if spec.is_delivery or spec is pivot or spec.id in preceding:
             continue
         where = f"branches[{index}]"
         if spec.id not in following:
-            if pivot.id not in comes_after(spec.id, specs):
-                raise InvalidArgument(
-                    f"{where}.after",
-                    f"puts {spec.id!r} neither before nor after the pivot {pivot.id!r}: name it in "
-                    "the pivot's `after`, or the pivot in its own",
-                )
-        elif spec.kind is not Kind.SAGA:
+            raise InvalidArgument(
+                f"{where}.after",
+                f"puts {spec.id!r} neither before nor after the pivot {pivot.id!r}: name it in "
+                "the pivot's `after`, or the pivot in its own",
+            )
+        if spec.kind is not Kind.SAGA:
             raise InvalidArgument(
                 f"{where}.after",
                 f"puts a tcc branch after the pivot {pivot.id!r}, where nothing is refused or "
                 "undone any more",
                 "saga steps, messages and notices",
             )
-        elif spec.attempts_max or spec.retry_for_ms:
-            field = "attempts_max" if spec.attempts_max else "retry_for_ms"
+        if budget := _budget_field(spec):
             raise InvalidArgument(
-                f"{where}.{field}",
+                f"{where}.{budget}",
                 f"is not for a step after the pivot {pivot.id!r}, which is asked until it is done",
             )
 

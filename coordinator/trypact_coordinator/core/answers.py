@@ -145,10 +145,12 @@ def _ask_again(
     failed: bool = True,
 ) -> None:
     policy, key = draft.policy, draft.key(branch)
-    # The deadline bounds a Try that Cancel undoes; all else is bounded by a human's patience.
-    bounded = operation is Operation.TRY and branch.role in UNDOABLE
+    undoable = operation is Operation.TRY and branch.role in UNDOABLE
     # Such a Try is not asked again after the decision, and its Cancel does not wait as it would.
-    asked_no_more = bounded and draft.tx.decided
+    asked_no_more = undoable and draft.tx.decided
+    # The deadline bounds what Cancel undoes, and its budget a notice; all else is bounded by a
+    # human's patience.
+    bounded = undoable or branch.role is Role.NOTICE
     spent = not bounded and branch.attempt >= policy.attempts_until_stuck
     stuck = branch.stuck or (failed and spent)
     wait_us = wait_us or backoff_us(policy, key, branch.attempt)
@@ -162,7 +164,7 @@ def _ask_again(
         reason=reason,
         stuck=stuck,
     )
-    if branch.role is Role.NOTICE or (bounded and failed and not asked_no_more):
+    if branch.role is Role.NOTICE or (undoable and failed and not asked_no_more):
         asked = replace(asked, give_up_at=asked.give_up_at or _budget_ends_at(draft, asked))
         if _is_spent(draft, asked):
             _give_up(draft, index, asked, operation)

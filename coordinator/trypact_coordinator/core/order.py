@@ -3,7 +3,7 @@
 What comes after a pivot goes only forward, so the order gives each branch its role.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind, Role
 
@@ -38,17 +38,30 @@ def _role_beside_pivot(spec: BranchSpec, following: set[str]) -> Role:
 
 def comes_after(branch_id: str, specs: Iterable[BranchSpec]) -> set[str]:
     """Return the ids of what comes after a branch, directly or through others."""
+    return _reached(branch_id, _followers(specs))
+
+
+def comes_before(branch_id: str, specs: Iterable[BranchSpec]) -> set[str]:
+    """Return the ids of what a branch comes after, directly or through others."""
+    return _reached(branch_id, {spec.id: spec.after for spec in specs})
+
+
+def _followers(specs: Iterable[BranchSpec]) -> dict[str, list[str]]:
     followers: dict[str, list[str]] = {}
     for spec in specs:
         for named in spec.after:
             followers.setdefault(named, []).append(spec.id)
+    return followers
+
+
+def _reached(branch_id: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
     found: set[str] = set()
     stack = [branch_id]
     while stack:
-        for follower in followers.get(stack.pop(), ()):
-            if follower not in found:
-                found.add(follower)
-                stack.append(follower)
+        for named in edges.get(stack.pop(), ()):
+            if named not in found:
+                found.add(named)
+                stack.append(named)
     return found
 
 
@@ -81,22 +94,10 @@ def compensated_first(branches: Sequence[Branch]) -> dict[str, set[str]]:
 
     Those are all that come after it, directly or through branches of other kinds.
     """
-    if not any(b.spec.kind is Kind.SAGA and b.spec.after for b in branches):
+    sagas = {b.spec.id for b in branches if b.spec.kind is Kind.SAGA}
+    if not any(b.spec.after for b in branches if b.spec.id in sagas):
         # An edge into a saga step is what orders compensation; without one there is no order.
         return {}
-    specs = {b.spec.id: b.spec for b in branches if not b.spec.is_delivery}
-    first: dict[str, set[str]] = {}
-    for spec in specs.values():
-        if spec.kind is not Kind.SAGA:
-            continue
-        seen: set[str] = set()
-        stack = list(spec.after)
-        while stack:
-            branch_id = stack.pop()
-            if branch_id in seen:
-                continue
-            seen.add(branch_id)
-            if specs[branch_id].kind is Kind.SAGA:
-                first.setdefault(branch_id, set()).add(spec.id)
-            stack.extend(specs[branch_id].after)
-    return first
+    followers = _followers(b.spec for b in branches)
+    later = {branch_id: _reached(branch_id, followers) & sagas for branch_id in sagas}
+    return {branch_id: first for branch_id, first in later.items() if first}
