@@ -36,7 +36,8 @@ class Lock:
 def collect(later_us: int = 0) -> str:
     """Collect once; a service does so every hour or every night, in any of its instances."""
     with trypact.SyncClient(COORDINATOR) as client:
-        collected = Collector(client, fence, now=lambda: now_us() + later_us).collect()
+        later = SqlAlchemyFence(engine, now=lambda: now_us() + later_us)
+        collected = Collector(client, later).collect()
     return f"{collected.removed} {'row' if collected.removed == 1 else 'rows'} removed"
 
 

@@ -16,8 +16,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.client import Client
 from trypact.clock import now_us
-from trypact.fence.collector import OLDER_THAN_S, Collected, Collector
-from trypact.fence.contract import AsyncHandler
+from trypact.fence.collector import OLDER_THAN_S, Collected, Collector, require_waiting
+from trypact.fence.contract import AsyncHandler, CollectableFence
 from trypact.fence.database import SqlAlchemyDatabase
 from trypact.fence.external import Effect, ExternalFence
 from trypact.fence.local import LocalFence
@@ -109,7 +109,6 @@ class AsyncExternalFence:
 
     Args:
         fence: keeps its rows; it serves no other handlers.
-        now: microseconds since 1970-01-01T00:00Z.
 
         >>> rows = AsyncSqlAlchemyFence(async_sqlite_engine("post.db"))
         >>> post = Participant("post", fence=AsyncExternalFence(rows))
@@ -118,9 +117,11 @@ class AsyncExternalFence:
         ...     print("once more" if effect.known is Known.UNKNOWN else "the first time")
     """
 
-    def __init__(self, fence: AsyncSqlAlchemyFence, *, now: Callable[[], int] = now_us) -> None:
+    def __init__(self, fence: AsyncSqlAlchemyFence) -> None:
         self._fence = fence
-        self._external = ExternalFence(fence.local, now=now)
+        self._external = ExternalFence(fence.local)
+        # The fence that keeps the rows; to be called in a greenlet only.
+        self.local = fence.local
 
     async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:
         """Answer a call, running the handler unless its end is known; see `Fence.run`.
@@ -145,11 +146,11 @@ class AsyncCollector:
 
     Args:
         client: a `Client` of the coordinator that drives the fence's transactions.
-        fence: whose rows are collected.
+        fence: an AsyncSqlAlchemyFence or AsyncExternalFence.
         older_than: seconds for which a row has been left alone.
-        now: microseconds since 1970-01-01T00:00Z, as the fence's.
 
-    Raises ValueError for an `older_than` below 60 s.
+    Raises ValueError for an `older_than` below 60 s, and TypeError for a fence or a client that is
+    not awaited.
 
     >>> engine = async_sqlite_engine("purse.db")
     >>> fence = AsyncSqlAlchemyFence(engine)
@@ -162,12 +163,12 @@ class AsyncCollector:
     def __init__(
         self,
         client: Client,
-        fence: AsyncSqlAlchemyFence,
+        fence: CollectableFence,
         *,
         older_than: float = OLDER_THAN_S,
-        now: Callable[[], int] = now_us,
     ) -> None:
-        self._collector = Collector(_Awaited(client), fence.local, older_than=older_than, now=now)
+        require_waiting(self, client.decision, fence.run, awaited=True)
+        self._collector = Collector(_Awaited(client), fence.local, older_than=older_than)
 
     async def collect(self) -> Collected:
         """Go once through all rows that are old enough; see `Collector.collect`."""

@@ -9,11 +9,11 @@ has gone would run. So no row goes before it has been left alone for longer than
 its way, nor before the `not_after` of its Try has been over for that long.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from typing import Any, NamedTuple, Protocol
 
-from trypact.clock import now_us
-from trypact.fence.local import Database, LocalFence
+from trypact.fence.contract import CollectableFence
 from trypact.fence.rules import COLLECTABLE, Status
 from trypact.kinds import Decision
 from trypact.outcome import Standing
@@ -59,12 +59,12 @@ class Collector:
 
     Args:
         client: a `SyncClient` of the coordinator that drives the fence's transactions.
-        fence: a SqlAlchemyFence, PsycopgFence or RedisFence.
+        fence: a SqlAlchemyFence, PsycopgFence, RedisFence or ExternalFence.
         older_than: seconds for which a row has been left alone. Less than the coordinator's
             retention, or there is nobody left to ask; more than any call may be on its way.
-        now: microseconds since 1970-01-01T00:00Z, as the fence's.
 
-    Raises ValueError for an `older_than` below 60 s.
+    Raises ValueError for an `older_than` below 60 s, and TypeError for a fence or a client that is
+    awaited.
 
     >>> fence = SqlAlchemyFence(engine)
     >>> fence.create_tables()
@@ -75,30 +75,25 @@ class Collector:
     def __init__(
         self,
         client: Decides,
-        fence: LocalFence,
+        fence: CollectableFence,
         *,
         older_than: float = OLDER_THAN_S,
-        now: Callable[[], int] = now_us,
     ) -> None:
-        if older_than < OLDER_THAN_MIN_S:
-            raise ValueError(
-                f"older_than: {older_than} s; a call may be on its way for longer, "
-                f"so at least {OLDER_THAN_MIN_S:.0f} s"
-            )
+        require_waiting(self, client.decision, fence.run, awaited=False)
+        require_age(older_than)
         self._client = client
-        self._database: Database = fence.database
+        self._fence = fence.local
         self._older_than_us = int(older_than * 1e6)
-        self._now = now
 
     def collect(self) -> Collected:
         """Go once through all rows that are old enough; return what came of it.
 
         Raises FenceUnavailable or CoordinatorUnavailable; what was removed before stays removed.
         """
-        before_us = self._now() - self._older_than_us
+        before_us = self._fence.now() - self._older_than_us
         removed = kept = unknown = 0
         after = ""
-        while xids := self._database.old(after, before_us, PAGE_TRANSACTIONS):
+        while xids := self._old(after, before_us):
             final, closed = [], []
             for xid in xids:
                 standing = self._client.decision(xid)
@@ -112,6 +107,39 @@ class Collector:
                     kept += 1
             for over, statuses in ((closed, COLLECTABLE), (final, _WITHOUT_DELIVERIES)):
                 if over:
-                    removed += self._database.forget(over, before_us, statuses)
+                    removed += self._forget(over, before_us, statuses)
             after = xids[-1]
         return Collected(removed, kept, unknown)
+
+    def _old(self, after: str, before_us: int) -> Sequence[str]:
+        database = self._fence.database
+        return self._fence.insist(lambda: database.old(after, before_us, PAGE_TRANSACTIONS))
+
+    def _forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+        database = self._fence.database
+        return self._fence.insist(lambda: database.forget(xids, before_us, statuses))
+
+
+def require_age(older_than: float) -> None:
+    """Raise ValueError for an `older_than` of which a call may still be on its way."""
+    if not older_than >= OLDER_THAN_MIN_S:
+        raise ValueError(
+            f"older_than: {older_than} s; a call may be on its way for longer, "
+            f"so at least {OLDER_THAN_MIN_S:.0f} s"
+        )
+
+
+def require_waiting(collector: Any, *methods: Callable[..., Any], awaited: bool) -> None:
+    """Raise TypeError unless a collector's client and fence wait as it does itself."""
+    for method in methods:
+        if iscoroutinefunction(method) is not awaited:
+            whose, mine = type(getattr(method, "__self__", method)), type(collector)
+            allowed = (
+                "a Client and an async fence, or a Collector"
+                if awaited
+                else "a SyncClient and a fence that is not async, or an AsyncCollector"
+            )
+            raise TypeError(
+                f"{mine.__name__}: {whose.__name__} is {'not ' if awaited else ''}awaited; "
+                f"allowed: {allowed}"
+            )

@@ -2,11 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from trypact.call import Answer, FencedCall, PendingType
 from trypact.errors import Refuse, RetryLater
 from trypact.kinds import Operation
+
+if TYPE_CHECKING:
+    from trypact.fence.local import LocalFence
 
 Handler = Callable[[Any], "bytes | PendingType"]
 AsyncHandler = Callable[[Any], "Awaitable[bytes | PendingType]"]
@@ -110,6 +113,21 @@ class FinishingFence(Protocol):
 
         Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what the effect raises.
         """
+        ...
+
+
+@runtime_checkable
+class CollectableFence(Protocol):
+    """A fence with rows that a collector can remove."""
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """See `Fence.run`, or `AsyncFence.run`."""
+        ...
+
+    @property
+    def local(self) -> "LocalFence":
+        """The fence that keeps the rows."""
         ...
 
 

@@ -20,11 +20,11 @@ from trypact.errors import FenceUnavailable, ParticipantError, Refuse
 from trypact.fence.connections import lost_savepoint, trouble_of, trouble_with
 from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
 from trypact.fence.rules import FenceRow, Key, Row, Status
-from trypact.fence.sqlite import begin_immediate
+from trypact.fence.sqlite import READS, begin_immediate
 from trypact.fence.statements import INSERTS, Statements, at, fence_table
 
 # What may come of opening a connection, or of a pool that has none left.
-CANNOT_OPEN = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+CANNOT_OPEN = (OperationalError, InterfaceError, PoolTimeoutError, FenceUnavailable)
 
 
 class SqlAlchemyDatabase:
@@ -56,12 +56,7 @@ class SqlAlchemyDatabase:
     @contextmanager
     def begin(self) -> Iterator["SqlAlchemyTransaction"]:
         """Begin a local transaction; see `Database.begin`."""
-        try:
-            connection = self.open()
-        except OSError as error:
-            # Some drivers let it through as it is.
-            raise FenceUnavailable(said_by(error)) from error
-        with connection:
+        with self.open() as connection:
             yield SqlAlchemyTransaction(connection, self.statements)
 
     def join(self, handle: Connection) -> "SqlAlchemyTransaction":
@@ -76,7 +71,7 @@ class SqlAlchemyDatabase:
 
     def open(self) -> Connection:
         """Return a connection in a transaction; on SQLite, the one that may write."""
-        connection = self.engine.connect()
+        connection = self._connect()
         try:
             connection.begin()
             if self.one_writer:
@@ -86,10 +81,18 @@ class SqlAlchemyDatabase:
             raise
         return connection
 
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except OSError as error:
+            # Some drivers let it through as it is.
+            raise FenceUnavailable(said_by(error)) from error
+
     def old(self, after: str, before_us: int, limit: int) -> list[str]:
         """Return xids with rows that may be old enough; see `Database.old`."""
         values = {"after": after, "before_us": before_us, "many": limit}
-        with self.engine.connect() as connection:
+        # It may look for long; on SQLite nobody could write meanwhile.
+        with self._connect().execution_options(**{READS: True}) as connection:
             return list(connection.execute(self.statements.old, values).scalars())
 
     def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:

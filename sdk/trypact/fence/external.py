@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from trypact._framing import unframed
 from trypact.call import PENDING, Answer, FencedCall, Ok, Pending, PendingType, Refused
-from trypact.clock import now_us
 from trypact.errors import NotPending, Refuse
 from trypact.fence.contract import Handler
 from trypact.fence.local import LocalFence, too_late
@@ -70,7 +69,6 @@ class ExternalFence:
 
     Args:
         fence: a SqlAlchemyFence, PsycopgFence or RedisFence that serves no other handlers.
-        now: microseconds since 1970-01-01T00:00Z.
 
         >>> rows = SqlAlchemyFence(engine)
         >>> rows.create_tables()
@@ -84,9 +82,9 @@ class ExternalFence:
         a mail to Ada with the key m-1/send/deliver
     """
 
-    def __init__(self, fence: LocalFence, *, now: Callable[[], int] = now_us) -> None:
-        self._fence = fence
-        self._now = now
+    def __init__(self, fence: LocalFence) -> None:
+        # The fence that keeps the rows.
+        self.local = fence
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler unless its end is known; see `Fence.run`."""
@@ -102,13 +100,13 @@ class ExternalFence:
             # What an attempt has seen that came to nothing is not so any more: another call may
             # have committed the intent, and be at work.
             effect = unknown
-            return self._fence.run_once(call, intend)
+            return self.local.run_once(call, intend)
 
-        answer = self._fence.insist(attempt)
+        answer = self.local.insist(attempt)
         if not isinstance(answer, Pending):
             return answer
         if effect.known is Known.UNKNOWN:
-            late_us = self._now() - call.not_after_us if call.not_after_us else 0
+            late_us = self.local.now() - call.not_after_us if call.not_after_us else 0
             if call.operation is Operation.TRY and late_us > 0:
                 raise too_late(late_us)
             effect = effect._replace(result=self._stored(call))
@@ -129,13 +127,13 @@ class ExternalFence:
 
         The effect gets what handlers of the other fence would: an open transaction of its database.
         """
-        return self._fence.finish(xid, branch_id, operation, effect)
+        return self.local.finish(xid, branch_id, operation, effect)
 
     def _intended(self, call: FencedCall, handle: Any) -> Effect:
         """Return what is known in the local transaction that commits the intent."""
         if call.operation in (Operation.TRY, Operation.DELIVER):
             return _effect(call, Known.NOTHING, None)
-        row = self._fence.database.join(handle).read((call.xid, call.branch_id))
+        row = self.local.database.join(handle).read((call.xid, call.branch_id))
         tried = row is not None and row.status is Status.TRIED
         return _effect(call, Known.DONE if tried else Known.UNKNOWN, row)
 
@@ -151,7 +149,7 @@ class ExternalFence:
             self.finish(call.xid, call.branch_id, call.operation, ended)
         except NotPending:
             # Another attempt was quicker, or the branch was cancelled meanwhile.
-            answer = self._fence.run(call, _never)
+            answer = self.local.run(call, _never)
             if isinstance(end, Ok) and isinstance(answer, Refused):
                 logger.error(
                     "%s of branch %s of %s was done, and is %s: its effect may stand",
@@ -166,7 +164,7 @@ class ExternalFence:
         return Ok()
 
     def _stored(self, call: FencedCall) -> bytes:
-        with self._fence.database.begin() as transaction:
+        with self.local.database.begin() as transaction:
             row = transaction.read((call.xid, call.branch_id))
         return _result_of(row)
 

@@ -143,8 +143,13 @@ class LocalFence:
 
     def __init__(self, database: Database, *, now: Callable[[], int], pause: Pause) -> None:
         self.database = database
-        self._now = now
+        self.now = now
         self._pause = pause
+
+    @property
+    def local(self) -> "LocalFence":
+        """The fence that keeps the rows: this one."""
+        return self
 
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         """Answer a call, running the handler only if it has not run before; see `Fence.run`."""
@@ -261,7 +266,7 @@ class LocalFence:
         self, transaction: LocalTransaction, key: Key, operation: Operation
     ) -> None:
         """Lock a row. Raises NotPending unless that operation of it is pending."""
-        transaction.lock(key, self._now())
+        transaction.lock(key, self.now())
         row = transaction.read(key)
         if row and row.status is rules.PENDING[operation]:
             return
@@ -278,7 +283,7 @@ class LocalFence:
         self, transaction: LocalTransaction, key: Key, pending: Operation, answer: Ok | Refused
     ) -> None:
         """Write how a pending operation ended."""
-        now = self._now()
+        now = self.now()
         if isinstance(answer, Ok):
             result = answer.result if pending in rules.WITH_RESULT else b""
             transaction.write(key, rules.DONE[pending], now, result=result)
@@ -293,7 +298,7 @@ class LocalFence:
 
     def _answer(self, transaction: LocalTransaction, call: FencedCall, handler: Handler) -> Answer:
         inserted = call.operation is not Operation.CONFIRM and transaction.put(
-            rules.row_of(call, self._now())
+            rules.row_of(call, self.now())
         )
         if inserted and call.operation is Operation.CANCEL:
             return Ok()
@@ -312,14 +317,14 @@ class LocalFence:
 
     def _try(self, transaction: LocalTransaction, call: FencedCall, handler: Handler) -> Answer:
         # Asked only now, because the row may have been waited for.
-        if call.not_after_us and (late_us := self._now() - call.not_after_us) > 0:
+        if call.not_after_us and (late_us := self.now() - call.not_after_us) > 0:
             raise too_late(late_us)
         try:
             with transaction.shielded(refusable=True):
                 result = handler(transaction.handle)
         except Refuse as refusal:
             key = call.xid, call.branch_id
-            transaction.write(key, Status.REFUSED, self._now(), reason=refusal.reason)
+            transaction.write(key, Status.REFUSED, self.now(), reason=refusal.reason)
             return Refused(refusal.reason)
         return self._done(transaction, call, result)
 
@@ -328,13 +333,13 @@ class LocalFence:
     ) -> Answer:
         key = call.xid, call.branch_id
         if result is PENDING:
-            transaction.write(key, rules.PENDING[call.operation], self._now())
+            transaction.write(key, rules.PENDING[call.operation], self.now())
             return Pending()
         kept = result if call.operation in rules.WITH_RESULT else b""
         inserted = call.operation in (Operation.TRY, Operation.DELIVER)
         if kept or not inserted:
             # Without a result an inserted row says it all already.
-            transaction.write(key, rules.DONE[call.operation], self._now(), result=kept)
+            transaction.write(key, rules.DONE[call.operation], self.now(), result=kept)
         return Ok(kept)
 
 

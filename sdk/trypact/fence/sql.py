@@ -81,7 +81,7 @@ class SqlAlchemyFence(LocalFence):
             connection = self._database.open()
         except CANNOT_OPEN as error:
             return [FenceUnavailable(said_by(error)) for _ in asked]
-        batch = Batch(connection, self._rows, self._now)
+        batch = Batch(connection, self._rows, self.now)
         with connection:
             transaction = connection.get_transaction()
             verdicts: list[Verdict] | None

@@ -12,6 +12,8 @@ BUSY_TIMEOUT_MS = 4_000
 # Keys of what is known about a pooled connection, kept in its `info`.
 _DURABLE = "trypact.durable"
 _IMMEDIATE = "trypact.immediate"
+# Execution option of a connection that only reads, and need not wait for who writes.
+READS = "trypact_reads"
 
 
 def sqlite_engine(database: str | Path | URL, **arguments: Any) -> Engine:
@@ -75,7 +77,8 @@ def _set_up(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _file(database: str | Path | URL) -> URL:

@@ -155,7 +155,7 @@ class OnSql:
             return {(xid, branch_id) for xid, branch_id in found}
 
     def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
-        collector = Collector(Told(told), self.fence, older_than=older_than, now=self.clock)
+        collector = Collector(Told(told), self.fence, older_than=older_than)
         return collector.collect()
 
     def close(self) -> None:
@@ -201,7 +201,7 @@ class OnAsyncSqlAlchemy(OnSql):
 
     def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
         client: Any = AsyncTold(Told(told))
-        collector = AsyncCollector(client, self.asynchronous, older_than=older_than, now=self.clock)
+        collector = AsyncCollector(client, self.asynchronous, older_than=older_than)
         return asyncio.run(collector.collect())
 
     def complete(self, change: Callable[[Any], object], operation: str, **answer: Any) -> None:
@@ -302,7 +302,7 @@ class OnRedis:
         return {(row["xid"], row["branch_id"]) for row in rows}
 
     def collect(self, told: Mapping[str, Standing], older_than: float) -> Collected:
-        collector = Collector(Told(told), self.fence, older_than=older_than, now=self.clock)
+        collector = Collector(Told(told), self.fence, older_than=older_than)
         return collector.collect()
 
     def arrivals(self, count: int) -> threading.Event:

@@ -1,18 +1,29 @@
 """What goes of a fence's rows, and what stays, the same on every database."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from trypact.call import PENDING, Ok
-from trypact.errors import Refuse
-from trypact.fence import Collected, Collector, SqlAlchemyFence
+from sqlalchemy import create_engine, text
+from trypact.call import PENDING, FencedCall, Ok
+from trypact.errors import FenceUnavailable, Refuse
+from trypact.fence import (
+    AsyncCollector,
+    AsyncSqlAlchemyFence,
+    Collected,
+    Collector,
+    ExternalFence,
+    SqlAlchemyFence,
+    async_sqlite_engine,
+    sqlite_engine,
+)
 from trypact.fence import collector as collector_module
-from trypact.kinds import Decision, Kind
+from trypact.kinds import Decision, Kind, Operation
 from trypact.outcome import Standing
 
 from tests.conformance.fence.conftest import PLACES, Shop
-from tests.conformance.fence.places import Told
+from tests.conformance.fence.places import AsyncTold, Clock, Told
 
 every_place = pytest.mark.parametrize(
     "shop", [pytest.param((name, "alone"), id=name) for name in PLACES], indirect=True
@@ -127,3 +138,46 @@ def test_a_bound_within_which_calls_may_still_arrive_is_refused(shop: Shop) -> N
     assert isinstance(shop.fence, SqlAlchemyFence)
     with pytest.raises(ValueError, match=r"older_than: 59\.9 s.* at least 60 s"):
         Collector(Told({}), shop.fence, older_than=59.9)
+
+
+def test_a_collector_and_what_it_asks_wait_in_the_same_way(tmp_path: Path) -> None:
+    fence = SqlAlchemyFence(sqlite_engine(tmp_path / "shop.db"))
+    awaited = AsyncSqlAlchemyFence(async_sqlite_engine(tmp_path / "shop.db"))
+    client: Any = AsyncTold(Told({}))
+
+    with pytest.raises(TypeError, match="Collector: AsyncTold is awaited; allowed: a SyncClient"):
+        Collector(client, fence)
+    with pytest.raises(TypeError, match="Collector: AsyncSqlAlchemyFence is awaited; allowed"):
+        Collector(Told({}), awaited)
+    with pytest.raises(TypeError, match="AsyncCollector: SqlAlchemyFence is not awaited; allowed"):
+        AsyncCollector(client, fence)
+
+
+def test_a_collector_looks_while_somebody_writes(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "shop.db", connect_args={"timeout": 0})
+    fence = SqlAlchemyFence(engine)
+    fence.create_tables()
+    with engine.connect() as writer:
+        writer.execute(text("UPDATE trypact_fence SET status = 'TRIED'"))
+        assert Collector(Told({}), fence).collect() == Collected(0, 0, 0)
+    engine.dispose()
+
+
+def test_rows_that_cannot_be_looked_at_are_the_databases_trouble() -> None:
+    fence = SqlAlchemyFence(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
+    with pytest.raises(FenceUnavailable):
+        Collector(Told({}), fence).collect()
+
+
+def test_rows_of_effects_outside_are_collected_too(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "bank.db")
+    clock = Clock()
+    fence = ExternalFence(SqlAlchemyFence(engine, now=clock))
+    fence.local.create_tables()
+    for operation in (Operation.TRY, Operation.CONFIRM):
+        fence.run(FencedCall("x", "b", "bank.pay", Kind.TCC, operation), lambda effect: b"")
+    clock.us += HOUR_US
+
+    collector = Collector(Told({"x": CLOSED}), fence, older_than=3600)
+    assert collector.collect() == Collected(1, 0, 0)
+    engine.dispose()

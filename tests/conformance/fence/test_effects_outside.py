@@ -39,7 +39,7 @@ class Bank:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.fence = ExternalFence(place.fence, now=place.clock)
+        self.fence = ExternalFence(place.fence)
         self.told: list[tuple[Operation, Known]] = []
         self.effects: list[Effect] = []
 

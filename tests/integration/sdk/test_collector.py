@@ -6,7 +6,7 @@ import trypact
 from sqlalchemy import text
 from trypact import message, tcc
 from trypact.clock import now_us
-from trypact.fence import Collected, Collector
+from trypact.fence import Collected, Collector, SqlAlchemyFence
 
 from tests.integration.sdk.conftest import World
 
@@ -24,7 +24,8 @@ async def collect(world: World) -> Collected:
 
     def collect() -> Collected:
         with trypact.SyncClient(world.endpoint) as client:
-            return Collector(client, world.bank.fence, now=lambda: now_us() + DAYS_US).collect()
+            fence = SqlAlchemyFence(world.bank.engine, now=lambda: now_us() + DAYS_US)
+            return Collector(client, fence).collect()
 
     return await asyncio.to_thread(collect)
 
