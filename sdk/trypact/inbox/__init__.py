@@ -5,6 +5,11 @@ Messages that arrive as branches of transactions need none: there the participan
 
 Needs the extra `trypact[sqlalchemy]`; imported when first asked for, so that `import trypact`
 stays light.
+
+    >>> from trypact.inbox import Inbox
+    >>> inbox = Inbox("warehouse")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
 """
 
 from typing import TYPE_CHECKING, Any

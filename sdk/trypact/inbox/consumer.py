@@ -19,7 +19,23 @@ AsyncHandler = Callable[[Message, AsyncConnection], Awaitable[object]]
 
 
 class Delivery(Protocol):
-    """A message as a broker delivers it."""
+    """A message as a broker delivers it.
+
+    >>> class Letter:
+    ...     def __init__(self, message, redelivered=False):
+    ...         self.message, self.redelivered = message, redelivered
+    ...     async def ack(self):
+    ...         print("acknowledged")
+    >>> from trypact.outbox import Message
+    >>> inbox = Inbox("warehouse")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
+    >>> ship = Consumer(engine, inbox, lambda message, connection: print("ship", message.read()))
+    >>> await ship.handle(Letter(Message("order.paid", 17)))
+    ship 17
+    acknowledged
+    True
+    """
 
     @property
     def message(self) -> Message:
@@ -49,6 +65,20 @@ class Consumer:
             acknowledged, is delivered again in the broker's own time.
 
     Raises TypeError for a handler that does not fit the engine.
+
+    >>> from redis.asyncio import Redis
+    >>> from trypact.outbox import Message, RedisPublisher, RedisSubscription
+    >>> inbox = Inbox("warehouse")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
+    >>> def ship(message, connection):
+    ...     print("ship", message.read())
+    >>> async with Redis.from_url("redis://127.0.0.1:6379") as redis:
+    ...     _ = await RedisPublisher(redis).publish([Message("order.due", 17)])
+    ...     async for delivery in RedisSubscription(redis, "order.due", "warehouse", "w-1"):
+    ...         if await Consumer(engine, inbox, ship).handle(delivery):
+    ...             break
+    ship 17
     """
 
     def __init__(

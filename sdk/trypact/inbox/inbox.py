@@ -18,7 +18,16 @@ from trypact.outbox.message import GROUP_BYTES_MAX, Message
 
 
 class Count(NamedTuple):
-    """How many messages are in a state."""
+    """How many messages are in a state.
+
+    >>> from trypact.outbox import Message
+    >>> inbox = Inbox("warehouse")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
+    ...     _ = inbox.take(connection, Message("order.paid"))
+    ...     [(count.state, count.messages) for count in inbox.counts(connection)]
+    [(<State.DONE: 'DONE'>, 1)]
+    """
 
     state: State
     messages: int
@@ -41,6 +50,17 @@ class Inbox:
         group: names whose effects these are: each group does its own, once.
         table: what `inbox_table` returned, if the service's migrations create it.
         now: microseconds since 1970-01-01T00:00Z.
+
+        >>> from trypact.outbox import Message
+        >>> inbox = Inbox("warehouse")
+        >>> with engine.begin() as connection:
+        ...     inbox.create_tables(connection)
+        >>> paid = Message("order.paid", {"order": 17})
+        >>> for delivery in range(2):
+        ...     with engine.begin() as connection:
+        ...         print("ship" if inbox.take(connection, paid) else "shipped already")
+        ship
+        shipped already
     """
 
     def __init__(

@@ -25,7 +25,16 @@ from trypact.outbox.tables import MYSQL_OPTIONS
 
 
 class State(StrEnum):
-    """How far a message has got with the consumers of a group."""
+    """How far a message has got with the consumers of a group.
+
+    >>> from trypact.outbox import Message
+    >>> inbox = Inbox("warehouse")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
+    ...     _ = inbox.take(connection, Message("order.paid"))
+    ...     [count.state for count in inbox.counts(connection)]
+    [<State.DONE: 'DONE'>]
+    """
 
     # Delivered again, and being worked on; after a crash it stays so until the next delivery.
     PROCESSING = "PROCESSING"
@@ -36,7 +45,15 @@ class State(StrEnum):
 
 
 def inbox_table(metadata: MetaData, name: str = "trypact_inbox") -> Table:
-    """Return the inbox's table on a service's own MetaData, so that its migrations create it."""
+    """Return the inbox's table on a service's own MetaData, so that its migrations create it.
+
+    >>> import sqlalchemy as sa
+    >>> metadata = sa.MetaData()
+    >>> inbox = Inbox("warehouse", table=inbox_table(metadata))
+    >>> metadata.create_all(engine)
+    >>> sorted(metadata.tables)
+    ['trypact_inbox']
+    """
     listed = ", ".join(f"'{state}'" for state in State)
     table: Table = Table(
         name,

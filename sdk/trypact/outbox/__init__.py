@@ -6,6 +6,12 @@ NATS JetStream, or one method of your own. Consumers keep a `trypact.inbox`.
 
 Needs the extra `trypact[sqlalchemy]`; the publishers that have one of their own say so. All are
 imported when they are first asked for, so that `import trypact` stays light.
+
+    >>> from trypact.outbox import Message, Outbox
+    >>> outbox = Outbox()
+    >>> with engine.begin() as connection:
+    ...     outbox.create_tables(connection)
+    ...     paid = outbox.add(connection, Message("order.paid", {"order": 17}))
 """
 
 from typing import TYPE_CHECKING, Any

@@ -37,6 +37,12 @@ class BranchPublisher:
     Args:
         client: of the coordinator.
         name: of the transactions, for operators.
+
+        >>> publisher = BranchPublisher(client)
+        >>> points = Message("member.add_points", {"points": 5}, id="order-30-points")
+        >>> (said,) = await publisher.publish([points])
+        >>> isinstance(said, Sent | Arrived)  # publish it again to ask how it stands
+        True
     """
 
     def __init__(self, client: Client, *, name: str = "outbox") -> None:

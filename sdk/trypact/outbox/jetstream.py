@@ -28,6 +28,13 @@ class JetStreamPublisher:
     Args:
         jetstream: what `nats.jetstream()` returned.
         prefix: comes before the topic in the subject.
+
+        >>> import nats
+        >>> async with await nats.connect("nats://127.0.0.1:4222") as connection:
+        ...     jetstream = connection.jetstream()
+        ...     _ = await jetstream.add_stream(name="payments", subjects=["order.paid"])
+        ...     await JetStreamPublisher(jetstream).publish([Message("order.paid", {"order": 17})])
+        [Arrived()]
     """
 
     def __init__(self, jetstream: "JetStreamContext", *, prefix: str = "") -> None:
@@ -69,6 +76,18 @@ class JetStreamDelivery:
         redelivered: whether it was delivered before.
 
     Raises InvalidRequest for what nobody has published so: without an id, for example.
+
+    >>> import nats
+    >>> async with await nats.connect("nats://127.0.0.1:4222") as connection:
+    ...     jetstream = connection.jetstream()
+    ...     _ = await jetstream.add_stream(name="parcels", subjects=["order.sent"])
+    ...     _ = await JetStreamPublisher(jetstream).publish([Message("order.sent", {"order": 17})])
+    ...     mail = await jetstream.pull_subscribe("order.sent", durable="mail")
+    ...     for delivered in await mail.fetch():
+    ...         delivery = JetStreamDelivery(delivered)
+    ...         print(delivery.message.read(), delivery.redelivered)
+    ...         await delivery.ack()
+    {'order': 17} False
     """
 
     def __init__(self, delivered: "Msg", prefix: str = "") -> None:

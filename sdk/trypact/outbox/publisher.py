@@ -9,7 +9,11 @@ from trypact.outbox.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """It is where it was sent to, and durable there as far as that place promises."""
+    """It is where it was sent to, and durable there as far as that place promises.
+
+    >>> [Arrived()]  # what a publisher says of one message
+    [Arrived()]
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,9 @@ class Sent:
 
     Attributes:
         why: what it waits for, for operators.
+
+        >>> Sent("its branch is delivering").why
+        'its branch is delivering'
     """
 
     why: str = ""
@@ -29,6 +36,9 @@ class Failed:
 
     Attributes:
         why: what the other side said.
+
+        >>> Failed("no stream takes the subject 'order.paid'").why
+        "no stream takes the subject 'order.paid'"
     """
 
     why: str
@@ -40,6 +50,9 @@ class Unknown:
 
     Attributes:
         why: what stood in the way of an answer.
+
+        >>> Unknown("the broker does not answer").why
+        'the broker does not answer'
     """
 
     why: str
@@ -49,7 +62,17 @@ Published = Arrived | Sent | Failed | Unknown
 
 
 class Publisher(Protocol):
-    """Where messages go."""
+    """Where messages go.
+
+    >>> class Printer:
+    ...     async def publish(self, messages):
+    ...         for message in messages:
+    ...             print(message.topic, message.read())
+    ...         return [Arrived() for message in messages]
+    >>> await Printer().publish([Message("order.paid", {"order": 17})])
+    order.paid {'order': 17}
+    [Arrived()]
+    """
 
     async def publish(self, messages: Sequence[Message], /) -> Sequence[Published]:
         """Make sure that messages are there, and say how each stands, in their order.

@@ -60,6 +60,11 @@ class RedisPublisher:
             Longer than a relay may be down.
         length_max: about how many entries a stream keeps; 0 for all. Entries that nobody has
             read yet are dropped like others, so leave room.
+
+        >>> from redis.asyncio import Redis
+        >>> async with Redis.from_url("redis://127.0.0.1:6379") as redis:
+        ...     await RedisPublisher(redis).publish([Message("order.paid", {"order": 17})])
+        [Arrived()]
     """
 
     def __init__(
@@ -105,6 +110,15 @@ class RedisDelivery:
     Attributes:
         message: what was published.
         redelivered: whether some consumer of the group has received it before.
+
+        >>> from redis.asyncio import Redis
+        >>> async with Redis.from_url("redis://127.0.0.1:6379") as redis:
+        ...     _ = await RedisPublisher(redis).publish([Message("order.sent", {"order": 17})])
+        ...     async for delivery in RedisSubscription(redis, "order.sent", "mail", "mail-1"):
+        ...         print(delivery.message.read(), delivery.redelivered)
+        ...         await delivery.ack()
+        ...         break
+        {'order': 17} False
     """
 
     def __init__(
@@ -140,6 +154,15 @@ class RedisSubscription:
         prefix: as the publisher's.
         idle: seconds; longer than handlers ever take for a batch.
         batch: how many are fetched at a time, at most 1 000.
+
+        >>> from redis.asyncio import Redis
+        >>> async with Redis.from_url("redis://127.0.0.1:6379") as redis:
+        ...     _ = await RedisPublisher(redis).publish([Message("order.lost", {"order": 17})])
+        ...     async for delivery in RedisSubscription(redis, "order.lost", "mail", "mail-1"):
+        ...         print(delivery.message.topic)
+        ...         await delivery.ack()
+        ...         break
+        order.lost
     """
 
     def __init__(
