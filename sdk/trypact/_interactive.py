@@ -5,9 +5,9 @@ asked has given no result, is cancelled; only the initiator's block confirms.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,7 +17,7 @@ from trypact._conversations import concluded, get, until
 from trypact._exchange import Conversation, Exchange, ResponseT, Rpc
 from trypact.action import Action
 from trypact.branches import Branch, branch_of, message, notice, to_wire
-from trypact.kinds import BranchState, Kind, On, Until
+from trypact.kinds import BranchState, On, Until
 from trypact.limits import shortened
 from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import BranchOutcome, Outcome, branch_outcome_of, outcome_of
@@ -25,6 +25,8 @@ from trypact.payload import decode
 from trypact.v1 import initiator_pb2
 
 logger = logging.getLogger("trypact.client")
+
+RequestT = TypeVar("RequestT")
 
 # A block that is left by an exception should not hold it up for long: if the coordinator does not
 # answer meanwhile, the deadline cancels.
@@ -69,12 +71,10 @@ class Tries:
         self,
         action: Action[Any, Any] | str,
         payload: Any,
-        kind: Kind | str,
-        id: str,  # noqa: A002
-        after: Iterable[str],
         returns: Any,
+        **described: Any,
     ) -> Conversation[Any]:
-        branch = branch_of(kind, action, payload, id=id, after=list(after))
+        branch = branch_of(action=action, payload=payload, **described)
         if branch.is_delivery:
             raise errors.InvalidRequest(
                 f"kind: a {branch.kind} has no Try; use {branch.kind}() of the transaction"
@@ -212,11 +212,12 @@ class OpenTransaction(Tries):
 
     def message(
         self,
-        action: Action[Any, Any] | str,
-        payload: Any = None,
+        action: Action[RequestT, Any] | str = "",
+        payload: RequestT | None = None,
         *,
+        topic: str = "",
         id: str = "",  # noqa: A002
-        after: Iterable[str] = (),
+        after: Sequence[str] = (),
         on: On | str = On.CONFIRM,
         delay: float = 0.0,
     ) -> str:
@@ -225,20 +226,38 @@ class OpenTransaction(Tries):
         What is `on="cancel"` or `on="any"` is known to the coordinator from the next Try on, so
         that a refusal or the deadline cannot decide without it; the rest travels with Commit.
         """
-        return self._collect(message(action, payload, id=id, after=list(after), on=on, delay=delay))
+        return self._collect(
+            message(action, payload, topic=topic, id=id, after=after, on=on, delay=delay)
+        )
 
     def notice(
         self,
-        action: Action[Any, Any] | str,
-        payload: Any = None,
+        action: Action[RequestT, Any] | str,
+        payload: RequestT | None = None,
         *,
         id: str = "",  # noqa: A002
-        after: Iterable[str] = (),
+        after: Sequence[str] = (),
         on: On | str = On.CONFIRM,
         delay: float = 0.0,
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> str:
-        """Deliver a notice with the decision; returns its branch id. See `message`."""
-        return self._collect(notice(action, payload, id=id, after=list(after), on=on, delay=delay))
+        """Deliver a notice with the decision; returns its branch id.
+
+        See `trypact.notice`, and `message` for when the coordinator knows of it.
+        """
+        return self._collect(
+            notice(
+                action,
+                payload,
+                id=id,
+                after=after,
+                on=on,
+                delay=delay,
+                attempts=attempts,
+                retry_for=retry_for,
+            )
+        )
 
     def _collect(self, branch: Branch) -> str:
         branch = self._named(branch)

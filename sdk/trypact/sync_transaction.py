@@ -52,6 +52,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> ResultT: ...
     @overload
     def try_(
@@ -63,6 +65,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> ResultT: ...
     @overload
     def try_(
@@ -74,6 +78,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> Any: ...
     def try_(
         self,
@@ -84,9 +90,21 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",  # noqa: A002
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> Any:
         """Register a branch, call its Try, and return its answer; see `Transaction.try_`."""
-        return self._drive(self._try(action, payload, kind, id, after, returns))
+        tried = self._try(
+            action,
+            payload,
+            returns,
+            kind=kind,
+            id=id,
+            after=after,
+            attempts=attempts,
+            retry_for=retry_for,
+        )
+        return self._drive(tried)
 
 
 class SyncTransaction(_Block, OpenTransaction):

@@ -54,6 +54,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> ResultT: ...
     @overload
     async def try_(
@@ -65,6 +67,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> ResultT: ...
     @overload
     async def try_(
@@ -76,6 +80,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> Any: ...
     async def try_(
         self,
@@ -86,6 +92,8 @@ class _Block(Tries):
         kind: Kind | str = Kind.TCC,
         id: str = "",  # noqa: A002
         after: Sequence[str] = (),
+        attempts: int = 0,
+        retry_for: float = 0.0,
     ) -> Any:
         """Register a branch durably, call its Try, and return what the participant answered.
 
@@ -96,12 +104,24 @@ class _Block(Tries):
             kind: "tcc" or "saga".
             id: unique in its block; the verb if not given.
             after: for a saga step: the steps it is compensated before.
+            attempts: as in `trypact.tcc`.
+            retry_for: as in `trypact.tcc`.
 
         Raises BranchRefused, which rolls the transaction back when it leaves the block,
-        TransactionCancelled when something else cancelled it meanwhile, and OutcomeUnknown when
-        the client's patience ends before the participant has answered.
+        TransactionCancelled when something else cancelled it meanwhile, as a spent budget does,
+        and OutcomeUnknown when the client's patience ends before the participant has answered.
         """
-        return await self._drive(self._try(action, payload, kind, id, after, returns))
+        tried = self._try(
+            action,
+            payload,
+            returns,
+            kind=kind,
+            id=id,
+            after=after,
+            attempts=attempts,
+            retry_for=retry_for,
+        )
+        return await self._drive(tried)
 
 
 class Transaction(_Block, OpenTransaction):

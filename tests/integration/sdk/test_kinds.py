@@ -1,5 +1,6 @@
 """Pivots, budgets and topics against a real coordinator and real participants."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,3 +175,41 @@ async def test_results_feed_what_comes_later_across_a_restart(
     mailed = (await client.get("17")).result("mail")
     assert mailed == {"sent": {"seat": 30, "rent": 10}, "after": "confirm"}
     assert world.bank.calls.count(("try", "freeze")) == 1
+
+
+async def test_a_block_gives_its_branches_budgets_and_topics_too(
+    world: World, client: trypact.Client, office: Office
+) -> None:
+    """A Try that is given up cancels the block, and who subscribed to that hears of it."""
+    office.answers["rent"] = [trypact.RetryLater(0.01, "no cars yet") for _ in range(3)]
+
+    with pytest.raises(trypact.TransactionCancelled) as caught:
+        async with client.transaction("trip.book", xid="17") as tx:
+            await tx.try_("bank.freeze", freeze(10))
+            tx.message(topic="order.paid", payload={"order": "none"}, on="any")
+            tx.notice("bank.mail", {}, on="cancel", attempts=1, retry_for=5.0)
+            await tx.try_("office.step", kind="saga", id="rent", attempts=2, retry_for=60.0)
+    async for state in states_of(client, "17", "paid#1", "mail"):
+        if state == {BranchState.DELIVERED}:
+            break
+
+    assert caught.value.reason == "rent was given up after 2 calls: no cars yet"
+    assert office.done == ["paid#1 says none"]
+    assert world.bank.account == (100, 0)
+
+
+async def test_a_block_that_is_left_well_tells_its_topic(
+    world: World, office: Office, client: trypact.Client
+) -> None:
+    def buy() -> str:
+        with trypact.SyncClient(world.endpoint) as shop, shop.transaction("order") as tx:
+            held = tx.try_("bank.freeze", freeze(10), attempts=5)
+            tx.message(topic="order.paid", payload={"order": held["frozen"]})
+        return tx.xid
+
+    xid = await asyncio.to_thread(buy)
+    async for state in states_of(client, xid, "paid#1"):
+        if state == {BranchState.DELIVERED}:
+            break
+
+    assert office.done == ["paid#1 says 10"]

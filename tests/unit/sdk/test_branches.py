@@ -1,10 +1,13 @@
 """Branches are immutable values with ids that are chosen before anything is sent."""
 
 import dataclasses
+import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trypact
 from trypact import message, notice, saga, tcc
 from trypact.branches import to_wire, with_ids
 from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
@@ -137,3 +140,21 @@ def test_a_message_goes_to_an_action_or_to_a_topic() -> None:
     for wrong in ({}, {"action": "a.b", "topic": "order.paid"}):
         with pytest.raises(InvalidRequest, match="needs an action or a topic"):
             message(**wrong)
+
+
+def described(build: Callable[..., Any]) -> dict[str, Any]:
+    """What a builder takes by name, and what it is if not given."""
+    parameters = inspect.signature(build).parameters.values()
+    return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("block", [trypact.Transaction, trypact.SyncTransaction])
+def test_a_block_takes_what_the_builders_take(block: type[Any]) -> None:
+    """All but a pivot, which decides where a block is decided by its initiator."""
+    tried = described(block.try_)
+    assert tried.pop("kind") == "tcc"
+    assert tried.pop("returns") is Any
+    assert tried == described(tcc)
+    assert described(saga) == tried | {"pivot": False}
+    assert described(block.message) == described(message)
+    assert described(block.notice) == described(notice)
