@@ -1,4 +1,4 @@
-"""`trypact outbox`: what an outbox holds, and resending by hand."""
+"""`trypact outbox`: what an outbox holds, and resending or skipping by hand."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -7,17 +7,16 @@ import click
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from trypact.outbox.message import State
+from trypact.outbox.message import WAITING, State
 from trypact.outbox.outbox import PAGE_MAX, Outbox
 from trypact.outbox.tables import outbox_table
 
 ResultT = TypeVar("ResultT")
-_UNFINISHED = (State.NEW, State.SENT, State.FAILED)
 
 
 @click.group()
 def outbox() -> None:
-    """See what an outbox holds, and have messages sent again."""
+    """See what an outbox holds, and have messages sent again or given up."""
 
 
 def _of_an_outbox(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,12 +40,12 @@ def _of_an_outbox(command: Callable[..., Any]) -> Callable[..., Any]:
     "states",
     multiple=True,
     type=click.Choice([str(state) for state in State], case_sensitive=False),
-    help="Only these; repeatable.  [default: all but ARRIVED]",
+    help="Only these; repeatable.  [default: those that have not ended]",
 )
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, PAGE_MAX))
 def list_(database: str, table: str, states: tuple[str, ...], limit: int) -> None:
-    """Count the messages in each state, and show those that have not arrived, oldest first."""
-    wanted = [State(state) for state in states] or list(_UNFINISHED)
+    """Count the messages in each state, and show those that have not ended, oldest first."""
+    wanted = [State(state) for state in states] or list(WAITING)
 
     def read(box: Outbox, connection: Connection) -> Any:
         now = box.now(connection)
@@ -70,7 +69,7 @@ def list_(database: str, table: str, states: tuple[str, ...], limit: int) -> Non
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that have failed, parked ones too.")
 def resend(database: str, table: str, ids: tuple[str, ...], everything: bool) -> None:
-    """Have the failed messages IDS sent again at once."""
+    """Have the failed or skipped messages IDS sent again at once."""
     if bool(ids) == everything:
         raise click.UsageError("give the ids of failed messages, or --all")
     chosen = None if everything else ids
@@ -80,6 +79,19 @@ def resend(database: str, table: str, ids: tuple[str, ...], everything: bool) ->
         raise click.ClickException(
             f"{len(ids) - many} of {len(ids)} are not there, or have not failed; what is NEW or "
             "SENT is looked after by a relay"
+        )
+
+
+@outbox.command()
+@_of_an_outbox
+@click.argument("ids", nargs=-1, required=True)
+def skip(database: str, table: str, ids: tuple[str, ...]) -> None:
+    """Give the messages IDS up: they are not sent any more, and hold back nobody of their keys."""
+    many = _inside(database, table, lambda box, connection: box.skip(connection, ids))
+    click.echo(f"{many} messages are skipped", err=True)
+    if many < len(ids):
+        raise click.ClickException(
+            f"{len(ids) - many} of {len(ids)} are not there, or have arrived"
         )
 
 

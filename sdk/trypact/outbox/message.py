@@ -20,7 +20,15 @@ ID_BYTES_MAX = 64
 
 
 class State(StrEnum):
-    """How far a message has got on its way out."""
+    """How far a message has got on its way out.
+
+    >>> outbox = Outbox()
+    >>> with engine.begin() as connection:
+    ...     outbox.create_tables(connection)
+    ...     _ = outbox.add(connection, Message("order.paid"))
+    ...     [entry.state for entry in outbox.entries(connection)]
+    [<State.NEW: 'NEW'>]
+    """
 
     # In the table, and not published yet.
     NEW = "NEW"
@@ -30,6 +38,13 @@ class State(StrEnum):
     FAILED = "FAILED"
     # Known to have arrived; retention removes it some day.
     ARRIVED = "ARRIVED"
+    # Given up by hand; retention removes it too.
+    SKIPPED = "SKIPPED"
+
+
+# Nothing more happens to these by itself, and they hold nobody back.
+ENDED = (State.ARRIVED, State.SKIPPED)
+WAITING = tuple(state for state in State if state not in ENDED)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -47,6 +62,10 @@ class Message:
             by; a fresh one if not given; at most 64 bytes.
 
     Raises InvalidRequest, LimitExceeded or PayloadError, naming the field.
+
+    >>> paid = Message("order.paid", {"order": 17}, key="17")
+    >>> paid.payload, paid.read()
+    (b'{"order":17}', {'order': 17})
     """
 
     topic: str

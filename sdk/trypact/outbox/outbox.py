@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from trypact._local_transaction import Queries, Query, Work, perform, perform_async
 from trypact.clock import now_us
-from trypact.outbox.message import Message, State
+from trypact.outbox.message import WAITING, Message, State
 from trypact.outbox.tables import CLOCKS, Statements, outbox_table
 
 # In the `info` of a connection: whom to wake when it goes back to its pool.
@@ -22,7 +22,15 @@ PAGE_MAX = 1_000
 
 
 class Count(NamedTuple):
-    """How many messages are in a state."""
+    """How many messages are in a state.
+
+    >>> outbox = Outbox()
+    >>> with engine.begin() as connection:
+    ...     outbox.create_tables(connection)
+    ...     _ = outbox.add(connection, Message("order.paid"))
+    ...     [(count.state, count.messages) for count in outbox.counts(connection)]
+    [(<State.NEW: 'NEW'>, 1)]
+    """
 
     state: State
     # Whether no relay will look at them again by itself: they wait for `resend`.
@@ -33,7 +41,15 @@ class Count(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A message in the table, for those who look after it."""
+    """A message in the table, for those who look after it.
+
+    >>> outbox = Outbox()
+    >>> with engine.begin() as connection:
+    ...     outbox.create_tables(connection)
+    ...     _ = outbox.add(connection, Message("order.paid", key="17"))
+    ...     [(entry.topic, entry.key, entry.attempts) for entry in outbox.entries(connection)]
+    [('order.paid', '17', 0)]
+    """
 
     id: str
     topic: str
@@ -58,6 +74,13 @@ class Outbox:
     Args:
         table: what `outbox_table` returned, if the service's migrations create it.
         now: microseconds since 1970-01-01T00:00Z; the database's own clock if not given.
+
+        >>> outbox = Outbox()
+        >>> with engine.begin() as connection:
+        ...     outbox.create_tables(connection)
+        ...     # ... the rows that the message is about ...
+        ...     outbox.add(connection, Message("order.paid", {"order": 17}, id="order-17-paid"))
+        'order-17-paid'
     """
 
     def __init__(self, *, table: Table | None = None, now: Callable[[], int] | None = None) -> None:
@@ -169,7 +192,7 @@ class Outbox:
     def entries(
         self,
         connection: Connection,
-        states: Sequence[State] = (State.NEW, State.SENT, State.FAILED),
+        states: Sequence[State] = WAITING,
         limit: int = 100,
     ) -> list[Entry]:
         """Return messages in these states, the oldest first; at most 1 000."""
@@ -184,7 +207,7 @@ class Outbox:
 
         Args:
             connection: in a transaction of the caller's.
-            ids: which; all that have failed if not given.
+            ids: which, also of those that were skipped; all that have failed if not given.
 
         Returns how many there were.
         """
@@ -193,8 +216,19 @@ class Outbox:
             return connection.execute(self.statements.resend_all, values).rowcount
         return connection.execute(self.statements.resend, {**values, "ids": list(ids)}).rowcount
 
+    def skip(self, connection: Connection, ids: Sequence[str]) -> int:
+        """Give messages up that have not arrived, so that what waits behind their keys goes on.
+
+        One that is being published meanwhile, or was before, may arrive all the same. `resend`
+        takes it back, as long as the message is kept.
+
+        Returns how many of them had not arrived.
+        """
+        values = {"now": self.now(connection), "ids": list(ids)}
+        return connection.execute(self.statements.skip, values).rowcount
+
     def purge(self, connection: Connection, older_than: float) -> int:
-        """Remove messages that arrived that many seconds ago or earlier, and no others.
+        """Remove messages that arrived or were skipped that many seconds ago or earlier, no others.
 
         Returns how many there were; at most 1 000 at a time, so repeat it until it is 0.
         """

@@ -37,6 +37,12 @@ class Pace:
     """When a relay does what; all but `batch` and `failures_max` are seconds.
 
     Raises InvalidRequest for what is out of bounds.
+
+    >>> Pace(poll=0.2, retry_first=0.5).failures_max
+    20
+    >>> Pace(batch=0)
+    Traceback (most recent call last):
+    trypact.errors.InvalidRequest: batch: is 0; allowed: 1 to 1000
     """
 
     # Between looks at the table, when nobody wakes it.
@@ -51,7 +57,7 @@ class Pace:
     retry_most: float = 300.0
     # A message that was refused so often is parked: kept, and sent again only by `resend`.
     failures_max: int = 20
-    # For how long messages are kept that have arrived; None to keep them for ever.
+    # For how long messages are kept that have arrived or were skipped; None to keep them for ever.
     keep: float | None = 7 * _DAY_S
     # Between looks for what need not be kept any longer.
     purge: float = 60.0
@@ -99,6 +105,13 @@ class Relay:
         random_part: returns a number from 0 to 1.
 
     Any number of relays, in any number of processes, can serve one outbox.
+
+    >>> outbox = Outbox()
+    >>> with engine.begin() as connection:
+    ...     outbox.create_tables(connection)
+    ...     _ = outbox.add(connection, Message("member.add_points", {"points": 5}, id="m-17"))
+    >>> async with Relay(engine, outbox, BranchPublisher(client)) as relay:
+    ...     pass  # serve
     """
 
     def __init__(

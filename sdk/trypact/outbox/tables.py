@@ -1,10 +1,11 @@
 """The outbox's table and every statement there is on it.
 
 `due_at` says when a relay has to look at a message: 0 for at once, NULL for never again by itself
-(it has arrived, or it is parked). Whoever claims a message moves its `due_at` to the end of the
-claim, so nobody else finds it due, and after a crash somebody does.
+(it has arrived, or it is parked or skipped). Whoever claims a message moves its `due_at` to the end
+of the claim, so nobody else finds it due, and after a crash somebody does.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -30,14 +31,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 
 from trypact.outbox.message import (
+    ENDED,
     GROUP_BYTES_MAX,
     ID_BYTES_MAX,
     KEY_BYTES_MAX,
     TAG_BYTES_MAX,
     TOPIC_BYTES_MAX,
+    WAITING,
     State,
 )
 
+# What `resend` is for, one by one.
+RESENT = (State.FAILED, State.SKIPPED)
 _MYSQL = ("mysql", "mariadb")
 # Keys are compared byte by byte, and a table of another engine would have no transactions.
 _MYSQL_TABLE = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
@@ -55,7 +60,15 @@ CLOCKS: dict[str, Any] = {
 
 
 def outbox_table(metadata: MetaData, name: str = "trypact_outbox") -> Table:
-    """Return the outbox's table on a service's own MetaData, so that its migrations create it."""
+    """Return the outbox's table on a service's own MetaData, so that its migrations create it.
+
+    >>> import sqlalchemy as sa
+    >>> metadata = sa.MetaData()
+    >>> outbox = Outbox(table=outbox_table(metadata))
+    >>> metadata.create_all(engine)
+    >>> sorted(metadata.tables)
+    ['trypact_outbox']
+    """
     listed = ", ".join(f"'{state}'" for state in State)
     table: Table = Table(
         name,
@@ -97,11 +110,11 @@ class Statements:
         columns, earlier = table.c, table.alias("earlier")
         # Without a look at the number the database gave it: one round trip less.
         self.add = insert(table).inline()
-        # Of each key only the first that has not arrived: so keys stay in order, whoever claims,
+        # Of each key only the first that has not ended: so keys stay in order, whoever claims,
         # and a message that cannot be sent holds back those behind it.
         held_back = exists().where(
             earlier.c.message_key == columns.message_key,
-            earlier.c.state.in_([str(state) for state in State if state is not State.ARRIVED]),
+            earlier.c.state.in_(_words(WAITING)),
             earlier.c.seq < columns.seq,
         )
         self.due = (
@@ -165,25 +178,32 @@ class Statements:
             .order_by(columns.seq)
             .limit(bindparam("many", type_=Integer))
         )
-        # Only what has failed: what is being published could else be published twice at once.
-        resend = (
-            update(table)
-            .where(columns.state == str(State.FAILED))
-            .values(
-                state=str(State.NEW), failures=0, remark="", due_at=0, updated_at=bindparam("now")
-            )
+        by_hand, at_ids = bindparam("now"), columns.id.in_(bindparam("ids", expanding=True))
+        resend = update(table).values(
+            state=str(State.NEW), failures=0, remark="", due_at=0, updated_at=by_hand
         )
-        self.resend_all = resend
-        self.resend = resend.where(columns.id.in_(bindparam("ids", expanding=True)))
+        # Not what is being published, which could then be published twice at once.
+        self.resend_all = resend.where(columns.state == str(State.FAILED))
+        self.resend = resend.where(columns.state.in_(_words(RESENT)), at_ids)
+        # Whoever is publishing it has lost its claim, and cannot say anything about it any more.
+        self.skip = (
+            update(table)
+            .where(columns.state.in_(_words(WAITING)), at_ids)
+            .values(state=str(State.SKIPPED), claim="", due_at=None, updated_at=by_hand)
+        )
         self.old = (
             select(columns.seq)
             .where(
-                columns.state == str(State.ARRIVED),
+                columns.state.in_(_words(ENDED)),
                 columns.updated_at <= bindparam("before", type_=BigInteger),
             )
             .limit(bindparam("many", type_=Integer))
         )
         self.forget = delete(table).where(
             columns.seq.in_(bindparam("seqs", expanding=True)),
-            columns.state == str(State.ARRIVED),
+            columns.state.in_(_words(ENDED)),
         )
+
+
+def _words(states: Iterable[State]) -> list[str]:
+    return [str(state) for state in states]

@@ -199,6 +199,47 @@ async def test_what_is_parked_arrives_when_it_is_resent_by_hand(shop: Shop) -> N
     assert entries[1].failures == 0
 
 
+async def test_what_is_skipped_by_hand_holds_back_its_key_no_longer_and_is_sent_no_more(
+    shop: Shop,
+) -> None:
+    ids = [shop.order(name, key="a") for name in ("a1", "a2", "a3")]
+    answer = shop.postbox.answer
+    shop.postbox.answer = lambda message: Failed("no") if message.topic == "a1" else answer(message)
+    relay = shop.relay(failures_max=1)
+    await relay.drain()
+    with shop.engine.begin() as connection:
+        assert shop.outbox.skip(connection, [ids[0], ids[1], "nobody"]) == 2
+    await relay.drain()
+    assert shop.postbox.topics == ["a1", "a3"]
+    assert [shop.state(name) for name in ("a1", "a2", "a3")] == ["SKIPPED", "SKIPPED", "ARRIVED"]
+    assert shop.row("a1").remark == "no"
+
+    with shop.engine.begin() as connection:
+        # What has arrived was not given up; what was given up may be taken back.
+        assert shop.outbox.skip(connection, [ids[2]]) == 0
+        assert shop.outbox.resend(connection) == 0
+        assert shop.outbox.resend(connection, ids) == 2
+    shop.postbox.answer = answer
+    await relay.drain()
+    assert shop.postbox.topics == ["a1", "a3", "a1", "a2"]
+
+
+async def test_what_is_skipped_while_it_is_published_stays_so(shop: Shop) -> None:
+    message_id = shop.order("a1", key="a")
+    shop.order("a2", key="a")
+    shop.postbox.open.clear()
+    publishing = asyncio.create_task(shop.relay().step())
+    await shop.postbox.given(1)
+    with shop.engine.begin() as connection:
+        assert shop.outbox.skip(connection, [message_id]) == 1
+    shop.postbox.open.set()
+    await publishing
+    assert (shop.state("a1"), shop.state("a2")) == (State.SKIPPED, State.NEW)
+    shop.pass_time(2 * PACE.timeout)
+    await shop.relay().drain()
+    assert shop.postbox.topics == ["a1", "a2"]
+
+
 async def test_what_was_sent_is_asked_for_until_it_has_arrived(shop: Shop) -> None:
     shop.order("order.paid")
     postbox, relay = shop.postbox, shop.relay()
@@ -314,9 +355,10 @@ async def _serve_until_all_have_arrived(shop: Shop, relays: list[Relay]) -> None
         await relay.__aexit__(None, None, None)
 
 
-async def test_only_messages_that_arrived_long_ago_are_removed(shop: Shop) -> None:
-    for name in ("old", "failed", "asked for"):
-        shop.order(name)
+async def test_only_messages_that_ended_long_ago_are_removed(shop: Shop) -> None:
+    skipped, *_ = [shop.order(name) for name in ("skipped", "old", "failed", "asked for")]
+    with shop.engine.begin() as connection:
+        shop.outbox.skip(connection, [skipped])
     answers: dict[str, Any] = {"failed": Failed("no"), "asked for": Sent()}
     arrived = shop.postbox.answer
     shop.postbox.answer = lambda message: answers.get(message.topic) or arrived(message)
@@ -328,7 +370,7 @@ async def test_only_messages_that_arrived_long_ago_are_removed(shop: Shop) -> No
     shop.pass_time(10)
 
     with shop.engine.begin() as connection:
-        assert shop.outbox.purge(connection, 50) == 1
+        assert shop.outbox.purge(connection, 50) == 2
         assert shop.outbox.purge(connection, 50) == 0
     with shop.engine.connect() as connection:
         left = {entry.topic for entry in shop.outbox.entries(connection, list(State))}

@@ -63,6 +63,20 @@ async def test_resend_makes_the_failed_new_again(database: str) -> None:
     assert run("resend", "--database", database, "--all").exit_code == 0
 
 
+async def test_skip_gives_a_message_up_until_it_is_resent(database: str) -> None:
+    good, bad, _ = await fill(database)
+    done = run("skip", "--database", database, bad)
+    assert (done.exit_code, done.output) == (0, "1 messages are skipped\n")
+    assert bad not in run("list", "--database", database).output
+    assert bad in run("list", "--database", database, "--state", "SKIPPED").output
+
+    refused = run("skip", "--database", database, good, bad)
+    assert refused.exit_code == 1
+    assert "2 of 2 are not there, or have arrived" in refused.output
+    assert "0 messages" in run("resend", "--database", database, "--all").output
+    assert run("resend", "--database", database, bad).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
