@@ -178,9 +178,9 @@ class Statements:
             .order_by(columns.seq)
             .limit(bindparam("many", type_=Integer))
         )
-        by_hand, at_ids = bindparam("now"), columns.id.in_(bindparam("ids", expanding=True))
+        at_ids = columns.id.in_(bindparam("ids", expanding=True))
         resend = update(table).values(
-            state=str(State.NEW), failures=0, remark="", due_at=0, updated_at=by_hand
+            state=str(State.NEW), failures=0, remark="", due_at=0, updated_at=bindparam("now")
         )
         # Not what is being published, which could then be published twice at once.
         self.resend_all = resend.where(columns.state == str(State.FAILED))
@@ -189,7 +189,7 @@ class Statements:
         self.skip = (
             update(table)
             .where(columns.state.in_(_words(WAITING)), at_ids)
-            .values(state=str(State.SKIPPED), claim="", due_at=None, updated_at=by_hand)
+            .values(state=str(State.SKIPPED), claim="", due_at=None, updated_at=bindparam("now"))
         )
         self.old = (
             select(columns.seq)
