@@ -3,6 +3,11 @@
 Initiators use `Client` (or `SyncClient`) with branches described by `tcc`, `saga`, `message` and
 `notice`. Services that take part are a `Participant` with handlers and a fence. Importing this
 imports neither SQLAlchemy nor the coordinator.
+
+    >>> async with trypact.Client("127.0.0.1:7000") as client:
+    ...     outcome = await client.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
+    >>> print(outcome.state)
+    confirmed
 """
 
 from trypact import context, errors, fence, interceptors

@@ -72,7 +72,7 @@ class CoordinatorFault(TrypactError):
     """The coordinator failed, and says so.
 
     >>> try:
-    ...     outcome = await client.get("order-17")
+    ...     outcome = await client.get("order-25")
     ... except errors.CoordinatorFault as fault:
     ...     print("tell the operator of the coordinator:", fault.code)
     ... except errors.UnknownTransaction:

@@ -2,6 +2,11 @@
 
 It is the one part of the sdk that may import the coordinator (extra `testing`), and nothing else
 of the sdk imports it.
+
+    >>> from trypact.testing import Environment, assert_atomic
+    >>> async with Environment([inventory]) as env:
+    ...     _ = await env.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+    ...     await assert_atomic(env)
 """
 
 from trypact.testing.atomicity import NotAtomic, assert_atomic

@@ -24,7 +24,17 @@ _ON = {On.CONFIRM: Decision.CONFIRM, On.CANCEL: Decision.CANCEL}
 
 
 class NotAtomic(AssertionError):
-    """Something happened in part; the message says what, with the timeline of the transaction."""
+    """Something happened in part; the message says what, with the timeline of the transaction.
+
+    >>> def every_piece_is_there():
+    ...     return False
+    >>> async with Environment([inventory]) as env:
+    ...     try:
+    ...         await assert_atomic(env, every_piece_is_there)
+    ...     except NotAtomic as no:
+    ...         print(no)
+    every_piece_is_there does not hold...
+    """
 
 
 async def assert_atomic(env: Environment, *checks: Check, hours: float = 24) -> None:
@@ -38,6 +48,10 @@ async def assert_atomic(env: Environment, *checks: Check, hours: float = 24) -> 
     Requires that every transaction is final and its deliveries are done; that each confirmed
     branch was tried, and confirmed if it is tcc; that nothing stands of a cancelled one; and that
     no participant answered OK where the protocol forbids it. Raises NotAtomic.
+
+    >>> async with Environment([inventory]) as env:
+    ...     _ = await env.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+    ...     await assert_atomic(env)
     """
     left = await env.settle(hours=hours)
     for tx in left:

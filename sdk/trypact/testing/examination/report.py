@@ -72,7 +72,14 @@ class Report:
 
 
 class NotConformant(AssertionError):
-    """A participant breaks the contract; the message is the report, with the traces."""
+    """A participant breaks the contract; the message is the report, with the traces.
+
+    >>> try:
+    ...     await conformance(inventory, "inventory.reserve", {"pieces": 99})
+    ... except NotConformant as no:
+    ...     print(no.report.failed)
+    ('try-and-cancel',)
+    """
 
     def __init__(self, report: Report) -> None:
         self.report = report
