@@ -1,5 +1,6 @@
 """`trypact conformance` as a process, against participants that are processes of their own."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,6 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from trypact.kinds import Kind
+from trypact.testing.examination import RemoteCallee, Subject
+from trypact.testing.examination.cases import crash_during_try
+from trypact.testing.examination.trial import Failed, Trial
 
 from tests.integration.cli.process import Ran, run
 from tests.integration.node.conftest import Stage, stage
@@ -54,6 +59,34 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     kiosk.run(sys.argv[1], grace=0.1)
 """
+# Its effect is in no local transaction of its fence, and takes its time after that.
+LEAKY = """
+import sys, threading
+import trypact
+from trypact.fence import SqlAlchemyFence, sqlite_engine
+
+fence = SqlAlchemyFence(sqlite_engine("leaky.db"))
+fence.create_tables()
+leaky = trypact.Participant("leaky", fence=fence)
+
+
+@leaky.tcc("hold")
+class Hold:
+    def try_(self, call, connection):
+        open("held", "a").write("x")
+        print("held", flush=True)
+        threading.Event().wait()
+
+    def confirm(self, call, connection): ...
+    def cancel(self, call, connection): ...
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.basicConfig(level=logging.INFO)
+    leaky.run(sys.argv[1])
+"""
 RESTART = """
 import os, signal, subprocess, sys
 pid, address = open("pid").read(), sys.argv[1]
@@ -87,7 +120,8 @@ async def test_a_right_participant_is_shown_with_a_table_and_exit_code_0(address
     header, *rows = ran.out.splitlines()
     assert header.split() == ["CASE", "WHAT", "MUST", "HOLD"]
     assert rows[0].startswith("✓  try-and-cancel")
-    assert rows[-1] == "warehouse.reserve: 15 held, 4 not tried"
+    assert "not tried without a payload that is refused: refusal-is-kept" in rows
+    assert rows[-1] == "warehouse.reserve: 16 held, 4 not tried"
 
 
 async def test_what_fails_is_shown_with_its_calls_and_exit_code_1(address: str) -> None:
@@ -107,6 +141,7 @@ async def test_scripts_get_json(address: str) -> None:
     assert [(row["case"], row["mark"]) for row in json.loads(ran.out)] == [
         ("deliver-twice", "held"),
         ("deliveries-at-once", "held"),
+        ("crash-after-delivery", "not_tried"),
     ]
 
 
@@ -154,7 +189,38 @@ async def test_a_participant_that_is_killed_and_started_again_is_examined_across
         kill((tmp_path / "pid").read_text())
 
     assert ran.code == 0, ran.out + ran.err
-    assert "kiosk.sell: 19 held" in ran.out
+    assert "kiosk.sell: 20 held" in ran.out
+
+
+async def test_an_effect_that_is_committed_before_its_fence_is_caught_by_a_crash_between(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    command = [sys.executable, "leaky.py", f"unix:{tmp_path}/leaky.sock"]
+    leaky = ServerProcess(command, folder=tmp_path)
+    where = leaky.wait_for(r"is served at (\S+)")[1]
+    callee = RemoteCallee(where)
+
+    async def kill_in_the_middle() -> None:
+        nonlocal leaky
+        await asyncio.to_thread(leaky.wait_for, "held")
+        leaky.kill()
+        leaky = ServerProcess(command, folder=tmp_path)
+
+    async def held() -> int:
+        path = tmp_path / "held"
+        return len(path.read_text()) if path.exists() else 0
+
+    subject = Subject("leaky.hold", Kind.TCC, lambda _: b"", probe=held, restart=kill_in_the_middle)
+    trial = Trial(callee, subject)
+    try:
+        with pytest.raises(Failed, match="something is held after the crash"):
+            await crash_during_try(trial)
+    finally:
+        await callee.close()
+        leaky.kill()
+
+    assert "killed and started again" in trial.trace
 
 
 async def test_a_participant_in_another_language_passes(stage: Stage) -> None:
@@ -171,7 +237,7 @@ async def test_a_participant_in_another_language_passes(stage: Stage) -> None:
     )
 
     assert ran.code == 0, ran.out + ran.err
-    assert "stalls.book: 16 held" in ran.out
+    assert "stalls.book: 17 held" in ran.out
 
 
 def kill(pid: str) -> None:

@@ -151,6 +151,18 @@ def refuses(self: RightFence, key: Any, handler: Handler) -> Answer:
     return Refused("no")
 
 
+class TakesNothingBack(RightFence):
+    caught_by = "try-and-cancel"
+
+    def on_cancel(self, key: Any, handler: Handler) -> Answer:
+        return super().on_cancel(key, lambda ledger: b"")
+
+
+class RefusesToConfirm(RightFence):
+    caught_by = "try-and-confirm"
+    on_confirm = refuses
+
+
 class TriesTwice(RightFence):
     caught_by = "duplicate-try"
 
@@ -313,6 +325,13 @@ class DeliversTwice(RightFence):
         return Ok(result)
 
 
+class RefusesARepeatedDelivery(RightFence):
+    caught_by = "deliver-twice"
+
+    def on_deliver(self, key: Any, handler: Handler) -> Answer:
+        return Refused("no") if self.status(key) else super().on_deliver(key, handler)
+
+
 class KeepsItsRowsInMemory(RightFence):
     caught_by = "crash-between"
 
@@ -325,6 +344,10 @@ class ForgetsWhatIsConfirmed(RightFence):
 
     def crashed(self) -> None:
         self.rows = {key: row for key, row in self.rows.items() if row[0] != "CONFIRMED"}
+
+
+class ForgetsWhatIsDelivered(KeepsItsRowsInMemory):
+    caught_by = "crash-after-delivery"
 
 
 class _Meeting:
@@ -345,6 +368,8 @@ class LooksBeforeItWrites(RightFence):
 
     caught_by = "tries-at-once"
     meets: ClassVar[tuple[Operation, ...]] = (TRY,)
+    # What is seen by those who meet: that nobody was here, or that it was tried.
+    seen: ClassVar[str] = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -354,12 +379,15 @@ class LooksBeforeItWrites(RightFence):
         key = self.key(call)
         with self.lock:
             self.check_time(call)
+            meets = call.operation in self.meets and self.status(key) == self.seen
             seen = self.rows.get(key)
-        if seen is None and call.operation in self.meets:
+        if meets:
             self._meeting.meet()
         with self.lock:
-            if seen is None and call.operation in self.meets:
+            if meets and seen is None:
                 self.rows.pop(key, None)
+            elif meets and seen is not None:
+                self.rows[key] = seen
             return getattr(self, f"on_{call.operation}")(key, handler)
 
 
@@ -368,6 +396,21 @@ class CancelsBesideATry(LooksBeforeItWrites):
 
     caught_by = "try-and-cancel-at-once"
     meets = (TRY, CANCEL)
+
+
+class CancelsBesideACancel(LooksBeforeItWrites):
+    """The same, with a Cancel that is sent again while the first still runs."""
+
+    caught_by = "cancels-at-once"
+    meets = (CANCEL,)
+    seen = "TRIED"
+
+
+class DeliversBesideADelivery(LooksBeforeItWrites):
+    """The same, with a delivery."""
+
+    caught_by = "deliveries-at-once"
+    meets = (DELIVER,)
 
 
 def all_below(kind: type[RightFence]) -> list[type[RightFence]]:
@@ -396,8 +439,9 @@ class Reserve:
         ledger["free"] += call.request["pieces"]
 
 
-def tell(call: trypact.Call[Any], ledger: Counter[str]) -> None:
+def tell(call: trypact.Call[Any], ledger: Counter[str]) -> int:
     ledger["told"] += 1
+    return ledger["told"]
 
 
 def shop_over(fence: RightFence) -> trypact.Participant:

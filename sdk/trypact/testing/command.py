@@ -114,11 +114,16 @@ def _print(report: Report, output: Format) -> None:
     print_rows(output, report.findings, _view, columns, wide, id_of=lambda row: str(row.name))
     if output not in (Format.TABLE, Format.WIDE):
         return
+    not_tried: dict[str, list[str]] = {}
     for finding in report.findings:
         if finding.mark is Mark.FAILED:
             click.echo(f"\n{finding.name}: {finding.sentence}")
             for line in (*finding.trace, f"=> {finding.why}"):
                 click.echo(f"    {line}")
+        elif finding.mark is Mark.NOT_TRIED:
+            not_tried.setdefault(finding.why, []).append(finding.name)
+    for why, names in not_tried.items():
+        click.echo(f"\n{why}: {', '.join(names)}")
     click.echo(f"\n{report.headline}")
 
 

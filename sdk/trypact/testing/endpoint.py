@@ -1,6 +1,5 @@
-"""A participant in the test's own process: its real fence and handlers, and no socket."""
+"""What carries calls from virtual time to a participant, and its answers back."""
 
-import asyncio
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -10,24 +9,22 @@ from trypact_coordinator.transport import wire
 
 from trypact import clock
 from trypact._drive import CallFailed
-from trypact._workers import Workers
 from trypact.kinds import Operation
-from trypact.participant import Participant
-from trypact.serving import Service
 from trypact.testing.faults import Scripts
 from trypact.testing.history import History, said_of
+from trypact.testing.hosted import Hosted
 from trypact.testing.island import Island
 from trypact.v1 import participant_pb2, transaction_pb2
 
 
 class Endpoint:
-    """Serves the calls of a coordinator on virtual time.
+    """Where a coordinator on virtual time reaches a participant.
 
     Instants in calls and answers are of virtual time in there, and of the real clock out here,
     which is the one that fences and handlers read.
 
     Args:
-        participant: who serves.
+        hosted: who serves.
         island: where the coordinator lives.
         now_us: the virtual instant.
         scripts: what goes wrong with calls.
@@ -36,23 +33,21 @@ class Endpoint:
 
     def __init__(
         self,
-        participant: Participant,
+        hosted: Hosted,
         island: Island,
         now_us: Callable[[], int],
         scripts: Scripts,
         history: History,
     ) -> None:
-        self.participant = participant
-        self._workers = Workers(participant, participant.name, asyncio.get_running_loop())
-        self._service = Service(self._workers)
+        self._hosted = hosted
         self._island = island
         self._now_us = now_us
         self._scripts = scripts
         self._history = history
 
     async def close(self) -> None:
-        """Wait for the handlers that run."""
-        await self._workers.close()
+        """Let the handlers that run end."""
+        await self._hosted.close()
 
     async def __call__(self, call: Call) -> Answer:
         """Serve one call of the coordinator, with whatever goes wrong on its way."""
@@ -71,7 +66,7 @@ class Endpoint:
         operation = Operation(call.operation.name.lower())
 
         def start(back: Callable[[transaction_pb2.Answer | CallFailed], None]) -> None:
-            self._service.attend(body, operation, call.decision.value, back)
+            self._hosted.attend(body, operation, call.decision.value, back)
 
         reply = await self._island.outside(said_of(call), start)
         if isinstance(reply, CallFailed):

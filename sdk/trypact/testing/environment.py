@@ -32,6 +32,7 @@ from trypact_coordinator.server.initiator import TransactionService
 from trypact_coordinator.server.registry import RegistryService
 
 from trypact import clock
+from trypact._declarations import METHODS
 from trypact._exchange import PATIENCE_S, Conversation, Exchange, Failure, Send, failure_of
 from trypact.client import Client
 from trypact.errors import CoordinatorUnavailable, InvalidRequest
@@ -41,12 +42,15 @@ from trypact.registration import registration_request
 from trypact.testing.endpoint import Endpoint
 from trypact.testing.faults import Script, Scripts
 from trypact.testing.history import History
+from trypact.testing.hosted import Hosted
 from trypact.testing.island import Island
 from trypact.testing.mortal import Died, MortalCoordinator, MortalJournal
 
 ResultT = TypeVar("ResultT")
 
 _FOR_EVER_MS = 1 << 40
+# What messages and notices are asked for.
+DELIVERED = (Operation.DELIVER,)
 POLICY = Policy()
 SETTINGS = RuntimeSettings(
     # Everything stays in memory, so that timers come to the microsecond and sweeps may be rare.
@@ -66,7 +70,15 @@ class Environment(Client):
         patience: virtual seconds each method of the client may take.
 
     A handler's own waiting is real: virtual time stands still while one runs, and they run one at
-    a time. What happens when two run at once is for `conformance` to try.
+    a time. What happens when two run at once is for `conformance` to try. A coroutine may use the
+    environment itself, and then time goes on in which it waits. Raises InvalidRequest for two
+    participants of one name.
+
+    >>> async with Environment([inventory]) as env:
+    ...     outcome = await env.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+    ...     await env.advance(minutes=30)
+    >>> outcome.state
+    <State.CONFIRMED: 'confirmed'>
     """
 
     def __init__(
@@ -77,7 +89,12 @@ class Environment(Client):
         patience: float = PATIENCE_S,
     ) -> None:
         super().__init__("this process", patience=patience)
-        self._participants = list(participants)
+        self._participants: dict[str, Participant] = {}
+        for each in participants:
+            if self._participants.setdefault(each.name, each) is not each:
+                raise InvalidRequest(
+                    f"participants: two are called {each.name!r}; allowed: one of each name"
+                )
         self._seed = seed
         self._scripts = Scripts()
         self.history = History()
@@ -87,22 +104,30 @@ class Environment(Client):
         self._store = MemoryStore(self._now_us)
         self._island: Island
         self._process: MortalCoordinator
+        self._open = False
         self._quiet = contextlib.ExitStack()
 
     # ------------------------------------------------------------ life
 
     async def __aenter__(self) -> Self:
+        if self._processes:
+            raise InvalidRequest("this environment was opened before; make another")
         self._quiet.enter_context(_quiet_coordinator())
         self._island = island = Island(self._seed, self._at_each_event)
         self._began_us = clock.now_us()
         self._exchange = Exchange(
             self.endpoint, self._exchange.patience, island.loop.time, lambda: 0.5
         )
-        for participant in self._participants:
-            self._endpoints[participant.name] = Endpoint(
-                participant, island, self._now_us, self._scripts, self.history
+        for name, participant in self._participants.items():
+            self._endpoints[name] = Endpoint(
+                Hosted(participant), island, self._now_us, self._scripts, self.history
             )
-        await self._island.ask(self._start())
+        self._open = True
+        try:
+            await island.ask(self._start())
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -116,8 +141,10 @@ class Environment(Client):
     async def close(self) -> None:
         """End everything; what the journal held is gone with it."""
         await super().close()
-        if not self._island.loop.is_closed():
-            await self._island.close()
+        if not self._open:
+            return
+        self._open = False
+        await self._island.close()
         for endpoint in self._endpoints.values():
             await endpoint.close()
         self._quiet.close()
@@ -139,10 +166,12 @@ class Environment(Client):
         with contextlib.suppress(Died):
             await process.start()
             registry = RegistryService(process.coordinator)
-            for name, endpoint in self._endpoints.items():
-                served = endpoint.participant
+            for name, served in self._participants.items():
                 request = registration_request(name, name, name, served.actions, served.topics)
-                await process.call(registry.Register(request, None))
+                try:
+                    await process.call(registry.Register(request, None))
+                except CoordinatorError as error:
+                    raise InvalidRequest(f"participant {name} is refused: {error}") from error
 
     def note(self, text: str) -> None:
         """Write a line into the trace."""
@@ -162,6 +191,7 @@ class Environment(Client):
         whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
         if not 0 <= whole < float("inf"):
             raise InvalidRequest(f"advance: is {whole} s; allowed: at least 0")
+        self._require_open()
         await self._island.ask(asyncio.sleep(whole))
         await self._island.still()
 
@@ -198,16 +228,21 @@ class Environment(Client):
             operation: "try", "confirm", "cancel" or "deliver"; any of them if not given. Its own
                 script goes first.
         """
-        name, _, verb = action.partition(".")
-        endpoint = self._endpoints.get(name)
-        if endpoint is None or verb not in endpoint.participant.actions:
-            known = [
-                f"{name}.{verb}"
-                for name, endpoint in self._endpoints.items()
-                for verb in endpoint.participant.actions
-            ]
-            raise InvalidRequest(f"action: {action!r} is not served; allowed: {', '.join(known)}")
-        return self._scripts.of(action, None if operation is None else Operation(operation))
+        served = {
+            f"{name}.{verb}": kinds
+            for name, participant in self._participants.items()
+            for verb, kinds in participant.actions.items()
+        }
+        if action not in served:
+            raise InvalidRequest(f"action: {action!r} is not served; allowed: {', '.join(served)}")
+        if operation is None:
+            return self._scripts.of(action, None)
+        asked = [each for kind in served[action] for each in METHODS.get(kind, DELIVERED)]
+        if operation not in asked:
+            raise InvalidRequest(
+                f"operation: nobody asks {action} for {operation!r}; allowed: {', '.join(asked)}"
+            )
+        return self._scripts.of(action, Operation(operation))
 
     def heal(self) -> None:
         """Take all fault scripts away."""
@@ -215,23 +250,28 @@ class Environment(Client):
 
     def crash(self) -> None:
         """Kill the coordinator here and now, as `kill -9` would; see `restart`."""
+        self._require_running()
         self._process.kill("crash")
 
     def crash_at(self, failpoint: str, *, visit: int = 1) -> None:
         """Kill the coordinator when it comes to a named place: "after-decision".
 
         Args:
-            failpoint: before- or after- begin, decision or finish.
+            failpoint: before- or after- begin, pivot, decision or finish.
             visit: the first transaction that comes there, the second, and so on.
         """
         names = [each.value for each in Failpoint]
         if failpoint not in names:
             raise InvalidRequest(f"failpoint: is {failpoint!r}; allowed: {', '.join(names)}")
+        if visit < 1:
+            raise InvalidRequest(f"visit: is {visit}; allowed: at least 1")
+        self._require_running()
         self._process.failpoints.arm(f"{failpoint}:{visit}")
         self.note(f"{self._process.name} is to die {failpoint}")
 
     async def restart(self) -> None:
         """Start the coordinator again over what was durable; kills it first if it runs."""
+        self._require_open()
         if self._process.alive:
             self.crash()
         self._store.crash()
@@ -242,7 +282,14 @@ class Environment(Client):
         """Whether the coordinator is alive."""
         return self._process.alive
 
+    def _require_open(self) -> None:
+        if not self._open:
+            raise CoordinatorUnavailable(
+                "this environment is not open; use it inside of its `async with` block"
+            )
+
     def _require_running(self) -> None:
+        self._require_open()
         if not self.running:
             raise CoordinatorUnavailable(
                 "the coordinator of this environment is dead; start it with env.restart()"
@@ -280,6 +327,7 @@ class Environment(Client):
     # ------------------------------------------------------------ the client's side of the wire
 
     async def _drive(self, conversation: Conversation[ResultT]) -> ResultT:
+        self._require_open()
         return await self._island.ask(super()._drive(conversation))
 
     async def _send(self, send: Send) -> Any:

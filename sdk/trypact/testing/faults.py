@@ -33,21 +33,30 @@ class Fault(NamedTuple):
 
 
 class Script:
-    """What happens to the next calls of one action; see `Environment.faults`."""
+    """What happens to the next calls of one action; see `Environment.faults`.
+
+    >>> async with Environment([inventory]) as env:
+    ...     script = env.faults("inventory.reserve", "try").lose_reply().then_refuse("sold_out")
+    ...     try:
+    ...         await env.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
+    ...     except TransactionCancelled as no:
+    ...         print(no.reason)
+    sold_out
+    """
 
     def __init__(self) -> None:
-        self._steps: deque[Fault | None] = deque()
+        self._steps: deque[Fault] = deque()
         self._rest: Fault | None = None
 
     def next(self) -> Fault | None:
-        """Return what happens to the next call; None to let it through."""
+        """Return what happens to the next call; None if the script says nothing of it."""
         return self._steps.popleft() if self._steps else self._rest
 
     # ------------------------------------------------------------ a number of calls
 
     def let_through(self, times: int = 1) -> Self:
         """Let calls through, before the next step."""
-        return self._add(None, times)
+        return self._add(_LET_THROUGH, times)
 
     def refuse_once(self, reason: str = "refused by a fault script") -> Self:
         """Refuse a call before it reaches the participant."""
@@ -97,7 +106,7 @@ class Script:
         """Refuse every further call."""
         return self._then(_refuse(reason))
 
-    def _add(self, fault: Fault | None, times: int) -> Self:
+    def _add(self, fault: Fault, times: int) -> Self:
         if times < 1:
             raise InvalidRequest(f"times: is {times}; allowed: at least 1")
         self._steps.extend([fault] * times)
@@ -130,6 +139,10 @@ class Scripts:
     def clear(self) -> None:
         """Let everything through from now on."""
         self._scripts.clear()
+
+
+async def _let_through(call: Call, arrive: Arrive) -> Answer:
+    return await arrive(call)
 
 
 async def _lose_reply(call: Call, arrive: Arrive) -> Answer:
@@ -169,6 +182,7 @@ def _delay(seconds: float) -> Fault:
     return Fault(f"{seconds:g} s late by a fault", treat)
 
 
+_LET_THROUGH = Fault("let through by a script", _let_through)
 _FAIL = Fault("failed by a fault", _always(Unknown("UNAVAILABLE: a fault: nobody listens")))
 _PENDING = Fault("called PENDING by a fault", _always(Pending()))
 _HANG = Fault("lost by a fault", _hang)

@@ -3,18 +3,20 @@
 The coordinator runs on a `VirtualLoop`, and that runs in callbacks of the loop of the test. So
 the test, its handlers, their threads and their databases stay what they are, on real time, while
 minutes of the coordinator pass at once. Time passes in there only while somebody waits for
-something in there, and never while a handler runs: a slow machine changes no history.
+something in there, and never while a handler runs, unless that itself waits for something in
+there: a slow machine changes no history.
 
 What goes on in there asks for things out here one at a time, so that the same seed is the same
 history, threads or not.
 """
 
 import asyncio
+import contextvars
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from trypact.errors import TrypactError
 from trypact.testing.virtual_loop import VirtualLoop
@@ -26,7 +28,29 @@ OUTSIDE_PATIENCE_S = 30.0
 
 
 class HandlerHangs(TrypactError):
-    """A handler has not ended for a long real time, during which virtual time stands still."""
+    """A handler has not ended for a long real time, during which virtual time stands still.
+
+    >>> issubclass(HandlerHangs, TrypactError)
+    True
+    """
+
+
+class _Errand:
+    """Something that is done out here for what goes on in there."""
+
+    def __init__(self) -> None:
+        # How much in there it waits for itself: a handler that opens a transaction of its own.
+        self.waits_for = 0
+        self.done = False
+
+
+class _Asked(NamedTuple):
+    answered: "asyncio.Future[Any]"
+    # Who asked, if that runs for an errand.
+    errand: _Errand | None
+
+
+_errand: contextvars.ContextVar[_Errand | None] = contextvars.ContextVar("errand", default=None)
 
 
 class Island:
@@ -42,24 +66,31 @@ class Island:
         self.loop = VirtualLoop(random.Random(seed), at_each_event)  # noqa: S311
         self.loop.set_exception_handler(self._unexpected)
         self._outer = asyncio.get_running_loop()
-        self._asked: dict[asyncio.Task[Any], asyncio.Future[Any]] = {}
+        # What goes on out here is no part of whoever made it happen.
+        self._context = contextvars.copy_context()
+        self._asked: dict[asyncio.Task[Any], _Asked] = {}
         self._errands: deque[Callable[[], None]] = deque()
         self._still: list[asyncio.Future[None]] = []
-        self._out = False
+        # Errands under way, but for those that wait for something in there.
+        self._out: set[_Errand] = set()
         self._pump_is_due = False
 
     async def ask(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run a coroutine in there and return what it returns; time passes while it waits."""
         task = self.loop.create_task(work)
-        answered: asyncio.Future[ResultT] = self._outer.create_future()
-        self._asked[task] = answered
+        asked = _Asked(self._outer.create_future(), _errand.get())
+        self._asked[task] = asked
         task.add_done_callback(self._answer)
+        self._waits(asked.errand)
         self._pump_soon()
         try:
-            return await answered
+            answer: ResultT = await asked.answered
+            return answer
         finally:
             if not task.done():
                 task.cancel()
+                self._goes_on(asked.errand)
+                self._asked[task] = asked._replace(errand=None)
                 self._pump_soon()
 
     async def still(self) -> None:
@@ -94,7 +125,7 @@ class Island:
     def _pump_soon(self) -> None:
         if not self._pump_is_due and not self._out:
             self._pump_is_due = True
-            self._outer.call_soon(self._pump)
+            self._outer.call_soon(self._pump, context=self._context)
 
     def _pump(self) -> None:
         """Run what is ready in there, then do an errand or let time pass, if anybody waits."""
@@ -102,8 +133,9 @@ class Island:
         if self._out or self.loop.is_closed():
             return
         self.loop.run_ready()
+        if self._out:
+            return
         if self._errands:
-            self._out = True
             self._errands.popleft()()
         elif self._still:
             reached = self._still.pop()
@@ -128,15 +160,33 @@ class Island:
         done: "asyncio.Future[ResultT]",
     ) -> None:
         late = self._outer.call_later(OUTSIDE_PATIENCE_S, self._hangs, what)
+        errand = _Errand()
+        self._out.add(errand)
 
         def back(result: ResultT) -> None:
             late.cancel()
-            self._out = False
+            errand.done = True
+            self._out.discard(errand)
             if not done.done():
                 done.set_result(result)
             self._pump_soon()
 
-        start(back)
+        # What it starts on this loop can be known by it.
+        context = self._context.copy()
+        context.run(_errand.set, errand)
+        context.run(start, back)
+
+    def _waits(self, errand: _Errand | None) -> None:
+        """Let time pass in there, for who runs out here waits for it."""
+        if errand is not None and not errand.done:
+            errand.waits_for += 1
+            self._out.discard(errand)
+
+    def _goes_on(self, errand: _Errand | None) -> None:
+        if errand is not None and not errand.done:
+            errand.waits_for -= 1
+            if not errand.waits_for:
+                self._out.add(errand)
 
     def _hangs(self, what: str) -> None:
         error = HandlerHangs(
@@ -147,9 +197,9 @@ class Island:
         self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        for answered in self._asked.values():
-            if not answered.done():
-                answered.set_exception(error)
+        for asked in self._asked.values():
+            if not asked.answered.done():
+                asked.answered.set_exception(error)
 
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Tell whoever waits of an exception that nobody in there caught."""
@@ -157,7 +207,8 @@ class Island:
         self._fail(error)
 
     def _answer(self, task: asyncio.Task[Any]) -> None:
-        answered = self._asked.pop(task)
+        answered, errand = self._asked.pop(task)
+        self._goes_on(errand)
         if task.cancelled():
             answered.cancel()
         elif answered.done():

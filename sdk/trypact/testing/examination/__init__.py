@@ -38,7 +38,7 @@ _FIRST = 1
 
 async def conformance(
     participant: Participant | Callable[[], Participant],
-    action: str,
+    action: str | None = None,
     payload: Any = None,
     *,
     refused: Any = None,
@@ -49,7 +49,7 @@ async def conformance(
 
     Args:
         participant: it, or what makes it: then it is also made anew, as after a crash.
-        action: "inventory.reserve".
+        action: "inventory.reserve"; may be left out for a participant that serves but one.
         payload: one whose Try succeeds, some sixty times one after another; or what makes it of a
             number that is new for each branch, where the business wants a key of its own.
         refused: the same, whose Try is refused for business reasons, if there is one.
@@ -59,12 +59,20 @@ async def conformance(
 
     Raises NotConformant, whose message is the table with the traces of what failed, and
     InvalidRequest for an action that is not served.
+
+    >>> report = await conformance(inventory, "inventory.reserve", {"pieces": 1})
+    >>> report.passed, report.failed
+    (True, ())
     """
     local = LocalCallee(_maker(participant))
-    served = local.participant
-    name, _, verb = action.partition(".")
-    if name != served.name or verb not in served.actions:
-        known = ", ".join(f"{served.name}.{each}" for each in served.actions) or "nothing"
+    served = {
+        f"{local.participant.name}.{verb}": kinds
+        for verb, kinds in local.participant.actions.items()
+    }
+    if action is None and len(served) == 1:
+        (action,) = served
+    if action is None or action not in served:
+        known = ", ".join(served) or "nothing"
         raise InvalidRequest(f"action: {action!r} is not served; allowed: {known}")
     subject = Subject(
         action,
@@ -77,7 +85,7 @@ async def conformance(
     )
     findings: list[Finding] = []
     try:
-        for kind in served.actions[verb]:
+        for kind in served[action]:
             report = await examine(local, replace(subject, kind=kind))
             findings += report.findings
     finally:
@@ -96,7 +104,7 @@ async def examine(callee: Callee, subject: Subject) -> Report:
     for case in cases:
         first = findings[:_FIRST]
         if any(finding.mark is Mark.FAILED for finding in first):
-            findings.append(_not_tried(case, subject, f"because {first[0].name} failed"))
+            findings.append(_not_tried(case, subject, f"not tried because {first[0].name} failed"))
         elif not case.given(subject):
             findings.append(_not_tried(case, subject, f"not tried without {case.needs}"))
         else:
@@ -110,7 +118,12 @@ async def _run(case: Case, callee: Callee, subject: Subject) -> Finding:
         await case.run(trial)
     except Failed as failure:
         return Finding(
-            case.name, subject.kind, case.sentence, Mark.FAILED, str(failure), tuple(trial.trace)
+            case.name,
+            subject.kind,
+            case.sentence,
+            Mark.FAILED,
+            str(failure),
+            tuple(map(str, trial.trace)),
         )
     return Finding(case.name, subject.kind, case.sentence, Mark.HELD)
 

@@ -10,11 +10,10 @@ from trypact_coordinator.core.events import Answer, Unknown
 from trypact_coordinator.transport import wire
 
 from trypact._drive import CallFailed
-from trypact._workers import Workers
 from trypact.errors import TrypactError
 from trypact.kinds import Decision, Operation
 from trypact.participant import Participant
-from trypact.serving import Service
+from trypact.testing.hosted import Hosted
 from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
 # Of each call, as the coordinator would wait for it.
@@ -91,9 +90,12 @@ class LocalCallee:
         self._start()
 
     def _start(self) -> None:
-        self.participant = made = self._make()
-        self._workers = Workers(made, made.name, asyncio.get_running_loop())
-        self._service = Service(self._workers)
+        self._hosted = Hosted(self._make())
+
+    @property
+    def participant(self) -> Participant:
+        """Who is called."""
+        return self._hosted.participant
 
     async def call(self, operation: Operation, body: participant_pb2.BranchCall) -> Answer:
         """See Callee."""
@@ -105,7 +107,7 @@ class LocalCallee:
                 done.set_result(reply)
 
         decision = Decision.CONFIRM if operation is Operation.DELIVER else Decision.UNDECIDED
-        self._service.attend(body, operation, decision.number, back)
+        self._hosted.attend(body, operation, decision.number, back)
         self._waiting.add(done)
         done.add_done_callback(self._waiting.discard)
         try:
@@ -128,9 +130,9 @@ class LocalCallee:
         for done in self._waiting:
             if not done.done():
                 done.set_result(killed)
-        await self._workers.close()
+        await self._hosted.close()
         self._start()
 
     async def close(self) -> None:
         """See Callee."""
-        await self._workers.close()
+        await self._hosted.close()

@@ -191,6 +191,16 @@ async def tries_at_once(trial: Trial) -> None:
         trial.trace.clear()
 
 
+async def cancels_at_once(trial: Trial) -> None:
+    """The same Cancel twice at once takes back once."""
+    for _ in range(ROUNDS):
+        before = await trial.state()
+        branch = await _tried(trial)
+        await _all([trial.ok(CANCEL, branch, "one of them had succeeded") for _ in range(2)])
+        await trial.same(before, "two Cancels at once took back more than the Try did")
+        trial.trace.clear()
+
+
 async def try_and_cancel_at_once(trial: Trial) -> None:
     """A Try and its Cancel at once leave nothing, and no Try can follow."""
     for _ in range(ROUNDS):
@@ -285,6 +295,17 @@ async def crash_after_confirm(trial: Trial) -> None:
     await trial.same(confirmed, "what was confirmed changed with the crash")
 
 
+async def crash_after_delivery(trial: Trial) -> None:
+    """A delivery that was answered before a crash has no effect after it."""
+    branch = trial.branch()
+    first = await trial.ok(DELIVER, branch, "a delivery must not be refused: it is asked for ever")
+    once = await trial.state()
+    await trial.restart()
+    again = await trial.ok(DELIVER, branch, "a lost reply would leave the message stuck")
+    trial.equal([first, again], "after the crash the delivery has another result")
+    await trial.same(once, "after the crash the delivery had an effect of its own")
+
+
 async def _tried(trial: Trial) -> Branch:
     branch = trial.branch()
     await trial.ok(TRY, branch, "give a payload whose Try succeeds")
@@ -325,6 +346,7 @@ CASES: tuple[Case, ...] = (
     Case(cancel_after_confirm, _TCC),
     Case(late_not_after, _TRIED),
     Case(tries_at_once, _TRIED),
+    Case(cancels_at_once, _TRIED),
     Case(try_and_cancel_at_once, _TRIED),
     Case(keys_are_exact, _TRIED),
     Case(
@@ -338,4 +360,5 @@ CASES: tuple[Case, ...] = (
     Case(crash_between, _TRIED, _RESTART, _restarts),
     Case(crash_during_try, _TRIED, _RESTART, _restarts),
     Case(crash_after_confirm, _TCC, _RESTART, _restarts),
+    Case(crash_after_delivery, _DELIVERED, _RESTART, _restarts),
 )

@@ -17,9 +17,11 @@ from trypact.v1 import participant_pb2
 
 # How long a Try is told that it may run; ample, because late ones are a case of their own.
 TRY_WITHIN_US = 600_000_000
-# Between two calls where the participant named no wait.
+# After the first call, where the participant named no wait; twice as long after each further one.
 PAUSE_S = 0.05
 PAUSE_MAX_S = 1.0
+# How gRPC says that there is no handler; asking again would not make one.
+NOT_SERVED = "UNIMPLEMENTED"
 # How often an answer that must not come is asked for.
 TIMES_REFUSED = 3
 
@@ -47,6 +49,21 @@ class Failed(Exception):
     """The case does not hold; says why, and what comes of it."""
 
 
+class Said(NamedTuple):
+    """Calls that followed each other and were answered alike."""
+
+    operation: Operation
+    branch_id: str
+    answer: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        numbers = f"#{self.first}" + (f" to #{self.last}" if self.last > self.first else "")
+        call = f"{self.operation.value.capitalize()} {numbers}"
+        return f"{call:<12} of {self.branch_id} -> {self.answer}"
+
+
 class Branch(NamedTuple):
     """One branch, as its participant knows it."""
 
@@ -60,7 +77,7 @@ class Trial:
 
     def __init__(self, callee: Callee, subject: Subject) -> None:
         self.subject = subject
-        self.trace: list[str] = []
+        self.trace: list[Said | str] = []
         self._callee = callee
 
     def branch(self, branch_id: str = "b") -> Branch:
@@ -98,9 +115,16 @@ class Trial:
             within = clock.now_us() + TRY_WITHIN_US
             body.not_after_us = within if not_after_us is None else not_after_us
         answer = await self._callee.call(operation, body)
-        name = f"{operation.value.capitalize()} #{attempt}"
-        self.trace.append(f"{name:<12} of {branch.branch_id} -> {said(answer)}")
+        self._note(Said(operation, branch.branch_id, said(answer), attempt, attempt))
         return answer
+
+    def _note(self, one: Said) -> None:
+        """Write a line into the trace, unless it goes on with the last one."""
+        before = self.trace[-1] if self.trace else None
+        if isinstance(before, Said) and before[:3] == one[:3] and before.last + 1 == one.first:
+            self.trace[-1] = before._replace(last=one.last)
+        else:
+            self.trace.append(one)
 
     async def until_answered(self, operation: Operation, branch: Branch) -> Ok | Refused:
         """Call again and again until the answer is OK or REFUSED, as the coordinator does."""
@@ -114,8 +138,13 @@ class Trial:
                     return answer
                 case Retry(after_ms):
                     pause = min(after_ms / 1000, PAUSE_MAX_S)
+                case Unknown(error) if error.startswith(NOT_SERVED):
+                    raise Failed(
+                        f"nobody serves this {operation.value.capitalize()}; name an action and "
+                        "a kind that are served"
+                    )
                 case Pending() | Unknown():
-                    pause = PAUSE_S * min(attempt, 10)
+                    pause = min(PAUSE_S * 2**attempt, PAUSE_MAX_S)
             if loop.time() + pause > gives_up_at:
                 raise Failed(
                     f"{operation.value.capitalize()} was neither done nor refused within "

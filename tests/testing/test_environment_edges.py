@@ -1,0 +1,197 @@
+"""The edges of an environment: what is asked too early or too late, and handlers that wait."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import trypact
+from sqlalchemy.ext.asyncio import AsyncConnection
+from trypact import message, tcc
+from trypact.errors import CoordinatorUnavailable, InvalidRequest
+from trypact.fence import AsyncSqlAlchemyFence, async_sqlite_engine
+from trypact.testing import Environment, HandlerHangs, assert_atomic, hosted, island
+
+from tests.testing.conftest import Warehouse
+
+RESERVE = tcc("warehouse.reserve", {"pieces": 2})
+
+
+async def test_who_asks_before_it_is_open_or_after_is_told_where_to_ask(
+    warehouse: Warehouse,
+) -> None:
+    env = Environment([warehouse.participant])
+    for _ in ("before", "after"):
+        with pytest.raises(CoordinatorUnavailable, match="inside of its `async with` block"):
+            await env.execute("order.submit", [RESERVE])
+        with pytest.raises(CoordinatorUnavailable, match="not open"):
+            await env.advance(minutes=1)
+        with pytest.raises(CoordinatorUnavailable, match="not open"):
+            env.crash()
+        if not env.transactions():
+            env.faults("warehouse.reserve", "try").lose_reply()
+            async with env:
+                await env.execute("order.submit", [RESERVE], xid="once")
+
+    assert "its answer lost" in env.timeline("once")
+    with pytest.raises(InvalidRequest, match="make another"):
+        await env.__aenter__()
+
+
+def test_two_participants_of_one_name_are_refused(warehouse: Warehouse) -> None:
+    twin = trypact.Participant("warehouse", fence=warehouse.participant.fence)
+
+    with pytest.raises(InvalidRequest, match="two are called 'warehouse'"):
+        Environment([warehouse.participant, twin])
+
+
+async def test_a_script_for_what_is_never_asked_is_refused(env: Environment) -> None:
+    with pytest.raises(InvalidRequest, match=r"'deliver'; allowed: try, confirm, cancel$"):
+        env.faults("warehouse.reserve", "deliver")
+    with pytest.raises(InvalidRequest, match=r"'try'; allowed: deliver$"):
+        env.faults("warehouse.tell", "try")
+    with pytest.raises(InvalidRequest, match="visit: is 0"):
+        env.crash_at("after-decision", visit=0)
+
+
+async def test_the_script_of_an_operation_goes_before_that_of_its_action(
+    env: Environment, warehouse: Warehouse
+) -> None:
+    env.faults("warehouse.reserve", "try").let_through(2)
+    env.faults("warehouse.reserve").refuse_once("no")
+    # A refused Confirm would be stuck for long, so it is left out.
+    env.faults("warehouse.reserve", "confirm").let_through(2)
+    for _ in range(2):
+        assert (await env.execute("order.submit", [RESERVE])).confirmed
+
+    with pytest.raises(trypact.TransactionCancelled, match="no"):
+        await env.execute("order.submit", [RESERVE])
+
+
+class Office:
+    """Two participants of coroutines; one of them opens transactions itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engines = [async_sqlite_engine(folder / f"{name}.db") for name in ("desk", "post")]
+        self.fences = [AsyncSqlAlchemyFence(engine) for engine in self.engines]
+        self.desk, self.post = (
+            trypact.Participant(name, fence=fence)
+            for name, fence in zip(("desk", "post"), self.fences, strict=True)
+        )
+        self.sent: list[str] = []
+        # What the desk does with a message.
+        self.on_ask: Callable[[str], Awaitable[Any]]
+
+        @self.desk.message("ask")
+        async def ask(call: trypact.Call[Any], connection: AsyncConnection) -> None:
+            await self.on_ask(call.xid)
+
+        @self.post.message("send")
+        async def send(call: trypact.Call[Any], connection: AsyncConnection) -> None:
+            self.sent.append(call.request["to"])
+
+    async def open(self) -> None:
+        for fence in self.fences:
+            await fence.create_tables()
+
+    async def close(self) -> None:
+        for engine in self.engines:
+            await engine.dispose()
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    opened = Office(tmp_path)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_a_handler_may_open_transactions_of_its_own(office: Office) -> None:
+    async with Environment([office.desk, office.post]) as env:
+
+        async def write_two(xid: str) -> None:
+            letters = (
+                env.execute("post", [message("post.send", {"to": to})], xid=f"{xid}-{to}")
+                for to in ("ada", "bob")
+            )
+            await asyncio.gather(*letters)
+
+        office.on_ask = write_two
+        env.faults("post.send").delay(5)
+        began = env.elapsed
+        await env.execute("order.submit", [message("desk.ask")], xid="order")
+        await assert_atomic(env)
+
+        assert sorted(office.sent) == ["ada", "bob"]
+        assert (await env.get("order-ada")).state is trypact.State.CONFIRMED
+        assert env.elapsed - began > 5
+
+
+async def test_a_handler_that_waits_no_longer_goes_on(office: Office) -> None:
+    done = []
+    async with Environment([office.desk, office.post]) as env:
+
+        async def wait_in_vain(xid: str) -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await asyncio.gather(env.advance(days=9_000), env.advance(days=9_000))
+            done.append(xid)
+
+        office.on_ask = wait_in_vain
+        await env.execute("order.submit", [message("desk.ask")], xid="order")
+        await assert_atomic(env)
+
+    assert done == ["order"]
+
+
+async def test_a_participant_that_serves_nothing_is_refused_and_nothing_stays_open(
+    office: Office,
+) -> None:
+    idle = trypact.Participant("idle", fence=office.fences[0])
+    env = Environment([idle])
+
+    with pytest.raises(InvalidRequest, match="participant idle is refused: actions: has 0"):
+        await env.__aenter__()
+
+    assert not structlog.is_configured()
+    with pytest.raises(CoordinatorUnavailable, match="not open"):
+        await env.advance(seconds=1)
+
+
+async def test_a_participant_answers_later_and_reports(env: Environment) -> None:
+    participant = env._participants["warehouse"]
+
+    @participant.message("look")
+    def look(call: trypact.Call[Any], connection: object) -> object:
+        return trypact.PENDING
+
+    await env.restart()
+    await env.execute("order.submit", [message("warehouse.look")], xid="pending")
+    await env.advance(minutes=1)
+    assert [tx.xid for tx in env.unfinished()] == ["pending"]
+
+    reporter = participant.reporter(env)
+    await reporter.run("pending", "look", "deliver", lambda connection: None)
+    await assert_atomic(env)
+
+
+async def test_a_thread_that_hangs_keeps_nobody_from_being_told(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(island, "OUTSIDE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(hosted, "GRACE_S", 0.05)
+    release = threading.Event()
+    warehouse.participant.message("hang")(lambda call, connection: release.wait())
+
+    with caplog.at_level(logging.WARNING), pytest.raises(HandlerHangs, match="Deliver #1 of hang"):
+        async with Environment([warehouse.participant]) as env:
+            await env.execute("order.submit", [message("warehouse.hang")])
+            await env.settle()
+    release.set()
+
+    assert "a handler of warehouse hangs, and is left behind" in caplog.text
