@@ -31,8 +31,8 @@ class BranchPublisher:
     """Publishes messages as message branches of transactions, whose xid is the message's id.
 
     The same message is the same transaction, however often it is published; so that is also how
-    it is asked for. It has arrived once its branch is DELIVERED. Tag, key and group become labels
-    of the transaction.
+    it is asked for. It has arrived once its branch is DELIVERED or, by hand, SKIPPED. Tag, key and
+    group become labels of the transaction.
 
     Args:
         client: of the coordinator.
@@ -66,14 +66,15 @@ class BranchPublisher:
         except _NOBODY_KNOWS as error:
             return Unknown(str(error))
         except ParticipantUnavailable as error:
-            # Not a word about the message: it goes out when the participant is back.
-            return Unknown(str(error))
+            # The coordinator is there, so that others' messages need not wait for this one.
+            return Sent(str(error))
         except TransactionCancelled as error:
             return Failed(f"somebody cancelled its transaction: {error.reason}")
         except TrypactError as error:
             return Failed(f"{type(error).__name__}: {error}")
         branch = outcome.branch(_BRANCH_ID)
-        if branch.state is BranchState.DELIVERED:
+        # Or an operator has settled it by hand, and answers for it.
+        if branch.state in (BranchState.DELIVERED, BranchState.SKIPPED):
             return Arrived()
         about = f"its branch is {branch.state}"
         return Sent(f"{about}: {branch.reason}" if branch.reason else about)

@@ -18,7 +18,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """It was accepted and is on its way; ask again later.
+    """It is on its way, or waits for whom it is for; ask again later, and go on with others.
 
     Attributes:
         why: what it waits for, for operators.
@@ -46,7 +46,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody knows whether it is there: ask again later.
+    """Nobody knows whether it is there: ask again later. Where all are, others wait as well.
 
     Attributes:
         why: what stood in the way of an answer.

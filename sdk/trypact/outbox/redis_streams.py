@@ -10,8 +10,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import (
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
 from trypact.errors import InvalidRequest, TrypactError
@@ -35,7 +41,17 @@ redis.call('SET', KEYS[2], entry, 'EX', ARGV[1])
 return entry
 """
 # These say something about the server, not about the message.
-_SERVERS_TROUBLE = (NoConnection, TimedOut, OutOfMemoryError, ReadOnlyError, OSError)
+_SERVERS_TROUBLE = (
+    NoConnection,
+    TimedOut,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ClusterDownError,
+    TryAgainError,
+    OSError,
+)
+# So do these, which redis-py has no class for: too few replicas, a full disk, a long script.
+_SERVERS_WORDS = ("NOREPLICAS", "MISCONF", "BUSY")
 DAY_S = 86_400
 _FIELDS = ("id", "topic", "key", "tag", "group", "payload")
 # Where entries begin, and where a look at all of them has come to its end.
@@ -97,11 +113,12 @@ class RedisPublisher:
 
 
 def _published(said: Any) -> Published:
-    if isinstance(said, _SERVERS_TROUBLE):
-        return Unknown(f"{type(said).__name__}: {said}")
-    if isinstance(said, Exception):
-        return Failed(f"{type(said).__name__}: {said}")
-    return Arrived()
+    if not isinstance(said, Exception):
+        return Arrived()
+    why = f"{type(said).__name__}: {said}"
+    if isinstance(said, _SERVERS_TROUBLE) or str(said).startswith(_SERVERS_WORDS):
+        return Unknown(why)
+    return Failed(why)
 
 
 class RedisDelivery:

@@ -11,12 +11,14 @@ import pytest
 import trypact
 from redis.asyncio import Redis
 from trypact.outbox import (
+    Arrived,
     JetStreamDelivery,
     JetStreamPublisher,
     Message,
     RedisDelivery,
     RedisPublisher,
     RedisSubscription,
+    Unknown,
 )
 from trypact.outbox.redis_streams import _BLOCK_S_MAX
 
@@ -134,6 +136,20 @@ async def test_a_stream_keeps_about_as_many_entries_as_it_is_told(
     for _ in range(5):
         await publisher.publish([Message(TOPIC, number) for number in range(100)])
     assert 100 <= await client.xlen(f"{prefix}{{{TOPIC}}}") < 300
+
+
+async def test_what_a_server_cannot_take_just_now_is_not_refused(
+    client: Redis, prefix: str
+) -> None:
+    publisher, message = RedisPublisher(client, prefix=prefix), Message(TOPIC, 1)
+    for setting, trouble in (("min-replicas-to-write", "1"), ("maxmemory", "1")):
+        await client.config_set(setting, trouble)
+        try:
+            (answer,) = await publisher.publish([message])
+        finally:
+            await client.config_set(setting, "0")
+        assert isinstance(answer, Unknown), setting
+    assert await publisher.publish([message]) == [Arrived()]
 
 
 async def test_jetstream_says_what_was_delivered_before(nats_server: NatsServer) -> None:
