@@ -34,7 +34,7 @@ class Lock:
 
 
 def collect(later_us: int = 0) -> str:
-    """Collect once; a service does so every hour or every night, in any of its instances."""
+    """Collect once; a participant does so by itself, about hourly."""
     with trypact.SyncClient(COORDINATOR) as client:
         later = SqlAlchemyFence(engine, now=lambda: now_us() + later_us)
         collected = Collector(client, later).collect()

@@ -32,6 +32,7 @@ from trypact._handlers import Handler, HandlerT, Handling
 from trypact._signatures import is_async, name_of, request_of, require_handler
 from trypact.action import Action
 from trypact.call import Answer, Arrived, FencedCall
+from trypact.fence.collector import OLDER_THAN_S, require_age
 from trypact.fence.contract import AsyncFence, BatchFence, Fence, FinishingFence, Verdict
 from trypact.kinds import Kind, Operation
 from trypact.limits import TOPIC_BYTES_MAX
@@ -75,8 +76,12 @@ class Participant:
             all handlers lock the rows they share in one order, or else batches deadlock.
         batch_calls_max: how many calls may share a local transaction; 1 for none.
         observer: what surrounds its handlers, for example `trypact.otel.HandlerSpans()`.
+        collect_older_than: where it is served with a coordinator, its fence rows go about hourly
+            once they have been left alone for that many seconds and the coordinator says that no
+            call can come for them; see `trypact.fence.Collector`. None keeps them all.
 
-    Raises ValueError for a name that is no lower-case word, and for numbers below 1.
+    Raises ValueError for a name that is no lower-case word, for numbers below 1, and for a
+    `collect_older_than` below 60 s.
 
         >>> from trypact.fence import SqlAlchemyFence, sqlite_engine
         >>> gate = Participant("gate", fence=SqlAlchemyFence(sqlite_engine("gate.db")))
@@ -96,6 +101,7 @@ class Participant:
         batches: int = 1,
         batch_calls_max: int = BATCH_CALLS_MAX,
         observer: Observer | None = None,
+        collect_older_than: float | None = OLDER_THAN_S,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no participant's name; allowed: a lower-case word")
@@ -103,11 +109,14 @@ class Participant:
         for what, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{what}: {number}; allowed: at least 1")
+        if collect_older_than is not None:
+            require_age(collect_older_than, "collect_older_than")
         self.name = name
         self.fence = fence
         self.workers = workers
         self.batches = batches
         self.batch_calls_max = batch_calls_max
+        self.collect_older_than = collect_older_than
         # Whether its handlers are awaited on the event loop.
         self.awaits = is_async(fence.run)
         batching = not self.awaits and isinstance(fence, BatchFence)

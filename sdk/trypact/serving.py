@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from trypact._collecting import Collecting
 from trypact._drive import CallFailed, Drive, Reply
 from trypact._framing import unframed
 from trypact._workers import Workers
@@ -23,6 +24,7 @@ from trypact.errors import (
     RetryLater,
     TryTooLate,
 )
+from trypact.fence.contract import CollectableFence
 from trypact.kinds import Decision, Kind, Operation, from_wire
 from trypact.limits import shortened
 from trypact.participant import NotServed, Participant
@@ -75,6 +77,7 @@ class Serving:
         self._server: grpc.aio.Server | None = None
         self._service: Service | None = None
         self._registration: Registration | None = None
+        self._collecting: Collecting | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
 
@@ -125,6 +128,15 @@ class Serving:
             )
             self._registration = Registration(self._coordinator, request)
             self._registration.start()
+            self._collecting = self._start_collecting(self._coordinator)
+
+    def _start_collecting(self, coordinator: str) -> Collecting | None:
+        older_than, fence = self._participant.collect_older_than, self._participant.fence
+        if older_than is None or not isinstance(fence, CollectableFence):
+            return None
+        collecting = Collecting(self._participant.name, fence, coordinator, older_than)
+        collecting.start()
+        return collecting
 
     def _bind(self, server: grpc.aio.Server) -> str:
         host, _, port = self._listen.rpartition(":")
@@ -171,6 +183,8 @@ class Serving:
             await self._server.stop(self._grace)
         if self._workers is not None:
             await self._workers.close(max(0.0, ending_at - loop.time()))
+        if self._collecting is not None:
+            await self._collecting.stop()
         self._closed.set()
 
     async def _tell_health(self, status: Any) -> None:

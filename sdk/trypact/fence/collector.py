@@ -120,11 +120,11 @@ class Collector:
         return self._fence.insist(lambda: database.forget(xids, before_us, statuses))
 
 
-def require_age(older_than: float) -> None:
-    """Raise ValueError for an `older_than` of which a call may still be on its way."""
+def require_age(older_than: float, name: str = "older_than") -> None:
+    """Raise ValueError for an age at which a call may still be on its way."""
     if not older_than >= OLDER_THAN_MIN_S:
         raise ValueError(
-            f"older_than: {older_than} s; a call may be on its way for longer, "
+            f"{name}: {older_than} s; a call may be on its way for longer, "
             f"so at least {OLDER_THAN_MIN_S:.0f} s"
         )
 

@@ -137,8 +137,9 @@ def test_completing_comes_before_the_writes(shop: Shop) -> None:
 
 
 def test_completing_takes_only_a_transaction_of_the_fences_own(shop: Shop) -> None:
+    pipeline = shop.place._client.pipeline()  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match=r"fence\.transaction\(\)"):
-        shop.fence.complete(shop.place._client.pipeline(), "x", "b", "try")  # type: ignore[attr-defined]
+        shop.fence.complete(pipeline, "x", "b", "try")
 
 
 def test_a_completion_that_a_cancel_overtakes_does_nothing(shop: Shop) -> None:
