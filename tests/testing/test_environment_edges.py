@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -195,3 +197,15 @@ async def test_a_thread_that_hangs_keeps_nobody_from_being_told(
     release.set()
 
     assert "a handler of warehouse hangs, and is left behind" in caplog.text
+
+
+def test_without_its_extra_the_kit_says_what_to_install() -> None:
+    check = (
+        "import sys; sys.modules['msgspec'] = None\n"
+        "try: import trypact.testing\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+
+    assert "install it with pip install 'trypact[testing]'" in ran.stdout

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import trypact
 from trypact import Branch, message, saga, tcc
+from trypact.errors import InvalidRequest
 from trypact.testing import SimulationFailed, simulate, simulation
 
 from tests.testing import wrong_fences as wrong
@@ -128,8 +130,31 @@ def one_each(warehouse: Warehouse) -> bool:
 
 
 async def test_inside_a_running_loop_it_says_where_to_call_it_from() -> None:
-    with pytest.raises(trypact.errors.InvalidRequest, match="a plain function"):
+    with pytest.raises(InvalidRequest, match="a plain function"):
         run(RightFence, 1)
+
+
+def test_a_simulation_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequest, match="seeds: is 0, so nothing would run"):
+        run(RightFence, 0)
+    with pytest.raises(InvalidRequest, match="transactions: is 0"):
+        simulate(lambda: [shop_over(RightFence())], an_order, transactions=0)
+    monkeypatch.setenv("TRYPACT_SEED", "many")
+    with pytest.raises(InvalidRequest, match="TRYPACT_SEED: is 'many'"):
+        run(RightFence, 1)
+
+
+def test_a_failure_shows_what_went_wrong_on_the_way() -> None:
+    shown = ""
+    for seed in range(1, 20):
+        with pytest.raises(SimulationFailed) as raised:
+            simulate(
+                lambda: [shop_over(RightFence())], an_order, seeds=[seed], checks=[lambda: False]
+            )
+        shown += str(raised.value)
+
+    weather = re.findall(r"s  \w+ #\d+ of \w+ \(stock\.\w+\) ((?:comes|is|has) \w+)", shown)
+    assert {"comes twice", "is lost", "is late", "is told", "has been"} <= set(weather)
 
 
 def test_participants_may_be_made_by_a_coroutine() -> None:

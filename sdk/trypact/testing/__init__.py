@@ -9,12 +9,18 @@ of the sdk imports it.
     ...     await assert_atomic(env)
 """
 
-from trypact.testing.atomicity import NotAtomic, assert_atomic
-from trypact.testing.environment import Environment
-from trypact.testing.examination import NotConformant, conformance
-from trypact.testing.faults import Script
-from trypact.testing.island import HandlerHangs
-from trypact.testing.simulation import Simulated, SimulationFailed, simulate
+try:
+    from trypact.testing.atomicity import NotAtomic, assert_atomic
+    from trypact.testing.environment import Environment
+    from trypact.testing.examination import NotConformant, conformance
+    from trypact.testing.faults import Script
+    from trypact.testing.island import HandlerHangs
+    from trypact.testing.simulation import Simulated, SimulationFailed, simulate
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"trypact.testing needs {missing.name}; install it with pip install 'trypact[testing]'",
+        name=missing.name,
+    ) from missing
 
 __all__ = [
     "Environment",

@@ -30,8 +30,13 @@ OUTSIDE_PATIENCE_S = 30.0
 class HandlerHangs(TrypactError):
     """A handler has not ended for a long real time, during which virtual time stands still.
 
-    >>> issubclass(HandlerHangs, TrypactError)
-    True
+    Where a test wants an answer that does not come, a fault takes the handler's place:
+
+    >>> async with Environment([inventory]) as env:
+    ...     script = env.faults("inventory.reserve", "try").then_hang()
+    ...     await env.execute("order", [tcc("inventory.reserve")], timeout=60)
+    Traceback (most recent call last):
+    trypact.errors.TransactionCancelled: transaction ... was cancelled: ...
     """
 
 

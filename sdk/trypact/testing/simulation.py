@@ -26,6 +26,7 @@ from trypact.participant import Participant
 from trypact.testing.atomicity import Check, assert_atomic
 from trypact.testing.environment import Environment
 from trypact.testing.faults import Arrive
+from trypact.testing.history import said_of
 
 MakeParticipants = Callable[[], "Iterable[Participant] | Awaitable[Iterable[Participant]]"]
 MakeTransaction = Callable[[random.Random], Sequence[Branch]]
@@ -98,8 +99,8 @@ def simulate(
         transactions: of one run, all at once.
         checks: of the business, after each run; see `assert_atomic`.
 
-    Raises SimulationFailed, whose message says how to repeat the run, and InvalidRequest when it
-    is called inside a running event loop.
+    Raises SimulationFailed, whose message says how to repeat the run, and InvalidRequest when
+    there would be nothing to run, or when it is called inside a running event loop.
 
     >>> def order(rng):
     ...     return [tcc("inventory.reserve", {"pieces": rng.randint(1, 20)})]
@@ -107,18 +108,29 @@ def simulate(
     >>> simulated.confirmed + simulated.cancelled
     5
     """
-    chosen = os.environ.get(SEED_VARIABLE)
-    if chosen:
-        seeds = [int(chosen)]
-    elif isinstance(seeds, int):
-        seeds = range(1, seeds + 1)
+    chosen = _chosen(seeds)
+    if transactions < 1:
+        raise InvalidRequest(f"transactions: is {transactions}; allowed: at least 1")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _simulate(make_participants, make_transaction, seeds, transactions, checks)
+        return _simulate(make_participants, make_transaction, chosen, transactions, checks)
     raise InvalidRequest(
         "simulate: each run has an event loop of its own; allowed: a call from a plain function"
     )
+
+
+def _chosen(seeds: int | Iterable[int]) -> Sequence[int]:
+    """Return the seeds to run; what the environment says goes first."""
+    said = os.environ.get(SEED_VARIABLE)
+    if said and not said.isdecimal():
+        raise InvalidRequest(f"{SEED_VARIABLE}: is {said!r}; allowed: a whole number")
+    if said:
+        return [int(said)]
+    chosen = range(1, seeds + 1) if isinstance(seeds, int) else list(seeds)
+    if not chosen:
+        raise InvalidRequest(f"seeds: is {seeds!r}, so nothing would run; allowed: at least one")
+    return chosen
 
 
 def _simulate(
@@ -231,20 +243,20 @@ class _Weather(Environment):
     async def _serve(self, call: Call) -> Answer:
         """Carry a call to its participant, and its answer back, as far as the weather lets it."""
         arrive = super()._serve
-        if self._happens(self._twice):
+        if self._happens(self._twice, call, "comes twice"):
             self._straggle(call, arrive)
-        if self._happens(self._lost):
+        if self._happens(self._lost, call, "is lost"):
             return _LOST
-        if self._happens(self._late):
+        if self._happens(self._late, call, "is late"):
             self._straggle(call, arrive)
             await self._pause(_LATE_S)
             return _LOST
-        if self._happens(self._told_later):
+        if self._happens(self._told_later, call, "is told to come later"):
             return Retry(self._rng.choice((0, 5, 300)))
         await self._pause(self._latency_s)
         answer = await arrive(call)
         await self._pause(self._latency_s)
-        if self._happens(self._unheard):
+        if self._happens(self._unheard, call, "has been answered in vain"):
             await self._pause(_LATE_S)
             return _LOST
         return answer
@@ -262,9 +274,11 @@ class _Weather(Environment):
     def _rough(self) -> bool:
         return self.elapsed < self._rough_until_s
 
-    def _happens(self, chance: float) -> bool:
+    def _happens(self, chance: float, call: Call, what: str) -> bool:
         happened = self._rough and self._rng.random() < chance
-        self.faulty += happened
+        if happened:
+            self.faulty += 1
+            self.history.note(self._island.loop.us, f"{said_of(call)} {what}", call.xid)
         return happened
 
     async def _pause(self, most_s: float) -> None:
