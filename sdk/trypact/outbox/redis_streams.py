@@ -6,7 +6,7 @@ How durable a message is that has arrived there is Redis's affair: with `appendo
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -108,7 +108,7 @@ class RedisPublisher:
                 fields = [part for name in _FIELDS for part in (name, getattr(message, name))]
                 keys = [stream, f"{stream}:{message.id}"]
                 await self._add(keys=keys, args=[*self._limits, *fields], client=pipeline)
-            said = await pipeline.execute(raise_on_error=False)
+            said = await _cancellable(pipeline.execute(raise_on_error=False))
         return [_published(one) for one in said]
 
 
@@ -235,9 +235,10 @@ class RedisSubscription:
         """Take over all that nobody has acknowledged for too long, a batch at a time."""
         start: Any = _FIRST
         while True:
-            start, entries, *_ = await self._redis.xautoclaim(
+            claiming = self._redis.xautoclaim(
                 self._stream, self._group, self._consumer, self._idle_ms, start, count=self._batch
             )
+            start, entries, *_ = await _cancellable(claiming)
             for delivery in self._deliveries(entries, redelivered=True):
                 yield delivery
             if start == _FIRST:
@@ -245,13 +246,14 @@ class RedisSubscription:
 
     async def _new(self, seconds: float) -> list[Any]:
         """Wait that long for entries that the group has not received yet."""
-        found: Any = await self._redis.xreadgroup(
+        reading = self._redis.xreadgroup(
             self._group,
             self._consumer,
             {self._stream: ">"},
             count=self._batch,
             block=max(1, round(seconds * 1000)),
         )
+        found = await _cancellable(reading)
         streams = found.values() if isinstance(found, dict) else [one[1] for one in found or ()]
         return [entry for stream in streams for entry in _flat(stream)]
 
@@ -266,6 +268,20 @@ class RedisSubscription:
                 )
             else:
                 yield RedisDelivery(self, entry, message, redelivered)
+
+
+async def _cancellable(asked: Awaitable[Any]) -> Any:
+    """Return what redis-py answers, unless this task was cancelled meanwhile.
+
+    redis-py sends through `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
+    comes at the turn at which it has sent: whoever reads without end would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    answer = await asked
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 def _flat(entries: Any) -> Any:

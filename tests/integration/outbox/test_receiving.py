@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import nats
 import pytest
@@ -93,6 +94,33 @@ async def test_a_consumer_waits_for_longer_than_its_client_waits_for_an_answer(
     ordinary = client.connection_pool.make_connection().socket_timeout
     assert ordinary is not None
     assert ordinary > _BLOCK_S_MAX
+
+
+class Forgetful(Redis):
+    """Loses a cancellation as `asyncio.wait_for` does before Python 3.12: it has sent by then."""
+
+    reading = False
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.reading = args[0] == "XREADGROUP"
+        asked = asyncio.create_task(super().execute_command(*args, **options))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            return await asked
+
+
+async def test_a_cancellation_that_the_client_loses_is_heeded(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with Forgetful.from_url(redis_server.url) as forgetful:
+        subscription = RedisSubscription(forgetful, TOPIC, "members", "members-1", prefix=prefix)
+        waiting = asyncio.create_task(first_of(subscription))
+        while not forgetful.reading:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
 
 async def test_all_that_was_left_is_given_to_another_however_much_it_is(
