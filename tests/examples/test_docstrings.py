@@ -1,40 +1,90 @@
-"""Every exported name shows in its docstring how it is used, and what it shows is so.
+"""Every public name shows in its docstring how it is used, and what it shows is so.
 
-The examples are those of `doctest`, with `await` allowed. They find everything of `trypact`, a
-`client` and a `sync_client` of a real coordinator, and the services of `tests/examples/services`.
+The examples are those of `doctest`, with `await` allowed at the margin. They find everything of
+`trypact` and of their own module, a `client` and a `sync_client` of a real coordinator, an `engine`
+of an empty database, and `inventory`, one of the participants of `tests/examples/services`. The
+addresses of servers that they show are those of real ones.
 """
 
 import ast
+import asyncio
 import contextlib
 import doctest
+import importlib
 import inspect
 import io
+import re
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, NamedTuple
 
 import pytest
 import trypact
+from trypact.fence import sqlite_engine
 
-from tests.examples.services import serving
+from tests.examples.conftest import POSTGRES_SHOWN, REDIS_SHOWN
+from tests.examples.services import participants, serving
+from tests.servers.nats import NatsServer
+from tests.servers.redis import RedisServer
+from tests.tidy.repository import ROOT
 
-# What the examples show; the coordinator of a test listens elsewhere.
-SHOWN = "127.0.0.1:7000"
+# Each public module has a page there, made by tools/sdk_reference.py, with all that it exports.
+PAGES = ROOT / "docs/reference/sdk"
+# The addresses that examples show, and the fixtures that know where such a server really is.
+SERVERS = {
+    "127.0.0.1:7000": "coordinator",
+    "nats://127.0.0.1:4222": "nats_url",
+    REDIS_SHOWN: "redis_url",
+    POSTGRES_SHOWN: "postgres_url",
+}
 
 
-def documented() -> dict[str, str]:
-    """The docstring of each exported name, and of each method of its own that has an example."""
-    found = {}
-    for name in trypact.__all__:
-        value = getattr(trypact, name)
-        found[name] = inspect.getdoc(value) or ""
+class Documented(NamedTuple):
+    """A public name, the module whose names its examples may use, and what it says of itself."""
+
+    name: str
+    module: str
+    doc: str
+
+
+def exported(module: str) -> list[str]:
+    """The names that a public module exports."""
+    return re.findall(r"^## (\w+)$", (PAGES / f"{module}.md").read_text(), re.MULTILINE)
+
+
+def names_of(module: str) -> dict[str, Any]:
+    """What a public module exports, by name."""
+    imported = importlib.import_module(module)
+    return {name: getattr(imported, name) for name in exported(module)}
+
+
+def public() -> list[Documented]:
+    """Every public module and every name that one exports; what several export comes once."""
+    found: dict[int, Documented] = {}
+    for module in sorted(path.stem for path in PAGES.glob("*.md")):
+        doc = importlib.import_module(module).__doc__ or ""
+        found[id(importlib.import_module(module))] = Documented(module, module, doc)
+        for name, value in names_of(module).items():
+            # A union of types has no docstring; its members have.
+            if not isinstance(value, UnionType):
+                doc = inspect.getdoc(value) or ""
+                found.setdefault(id(value), Documented(f"{module}.{name}", module, doc))
+    return list(found.values())
+
+
+def documented() -> Iterator[Documented]:
+    """All that is public, and the methods of public classes that have examples of their own."""
+    for each in public():
+        yield each
+        _, _, name = each.name.rpartition(".")
+        value = getattr(importlib.import_module(each.module), name, None)
         if isinstance(value, type):
             for below, member in vars(value).items():
                 doc = inspect.getdoc(member) or ""
                 if not below.startswith("_") and ">>>" in doc:
-                    found[f"{name}.{below}"] = doc
-    return found
+                    yield Documented(f"{each.name}.{below}", each.module, doc)
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +94,71 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def nats_url() -> Iterator[str]:
+    """Where a NATS server with JetStream listens."""
+    server = NatsServer()
+    yield server.url
+    server.remove()
+
+
 @pytest.fixture
-async def names(
-    coordinator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[dict[str, Any]]:
+def redis_url(redis_server: RedisServer) -> str:
+    """Where a Redis server listens."""
+    return redis_server.url
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop in which an example awaits; it does not run while one does not."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def given(
+    runner: asyncio.Runner, coordinator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """What an example may use without saying where it is from."""
     monkeypatch.chdir(tmp_path)
-    offered = {name: getattr(trypact, name) for name in trypact.__all__}
+    engine = sqlite_engine("shop.db")
+    client = runner.run(opened(coordinator))
     with trypact.SyncClient(coordinator) as sync_client:
-        async with trypact.Client(coordinator) as client:
-            yield {**offered, "trypact": trypact, "client": client, "sync_client": sync_client}
+        yield {
+            "client": client,
+            "sync_client": sync_client,
+            "engine": engine,
+            "inventory": next(participants(tmp_path)),
+        }
+    runner.run(client.close())
+    engine.dispose()
 
 
-@pytest.mark.parametrize("name", documented())
-async def test_the_examples_of_a_docstring_do_what_they_show(
-    name: str, names: dict[str, Any], coordinator: str
+async def opened(coordinator: str) -> trypact.Client:
+    return trypact.Client(coordinator)
+
+
+@pytest.mark.parametrize("one", [*documented()], ids=lambda one: one.name)
+def test_the_examples_of_a_docstring_do_what_they_show(
+    one: Documented,
+    given: dict[str, Any],
+    runner: asyncio.Runner,
+    request: pytest.FixtureRequest,
 ) -> None:
-    text = documented()[name].replace(SHOWN, coordinator)
+    names = {"trypact": trypact, **names_of("trypact"), **names_of(one.module), **given}
+    text = one.doc
+    for shown, fixture in SERVERS.items():
+        if shown in text:
+            text = text.replace(shown, request.getfixturevalue(fixture))
 
-    for example in doctest.DocTestParser().get_examples(text, name):
-        said = await run(example.source, names)
+    for example in doctest.DocTestParser().get_examples(text, one.name):
+        said = run(example.source, names, runner)
         wanted = example.exc_msg or example.want
         kept = doctest.OutputChecker().check_output(wanted, said, doctest.ELLIPSIS)
-        assert kept, f"{name}: {example.source}promised:\n{wanted}said:\n{said}"
+        assert kept, f"{one.name}: {example.source}promised:\n{wanted}said:\n{said}"
 
 
-async def run(source: str, names: dict[str, Any]) -> str:
+def run(source: str, names: dict[str, Any], runner: asyncio.Runner) -> str:
     """Run one example; return what it prints, or its last line if it raises."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(source, "<example>", "single", flags, dont_inherit=True)
@@ -77,19 +166,19 @@ async def run(source: str, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(printed):
         try:
             waiting = eval(code, names)
-            if inspect.isawaitable(waiting):
-                await waiting
+            if inspect.iscoroutine(waiting):
+                runner.run(waiting)
         except Exception as error:
             return traceback.format_exception_only(error)[-1]
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("name", trypact.__all__)
-def test_every_exported_name_has_an_example(name: str) -> None:
-    assert ">>>" in documented()[name], f"trypact.{name} shows no example that runs"
+@pytest.mark.parametrize("one", public(), ids=lambda one: one.name)
+def test_every_public_name_has_an_example(one: Documented) -> None:
+    assert ">>>" in one.doc, f"{one.name} shows no example that runs"
 
 
-async def test_an_example_that_does_not_keep_its_promise_is_noticed() -> None:
-    assert await run("6 * 7\n", {}) == "42\n"
-    assert await run("import asyncio; await asyncio.sleep(0); print('a')\n", {}) == "a\n"
-    assert await run("1 / 0\n", {}) == "ZeroDivisionError: division by zero\n"
+def test_an_example_that_does_not_keep_its_promise_is_noticed(runner: asyncio.Runner) -> None:
+    assert run("6 * 7\n", {}, runner) == "42\n"
+    assert run("import asyncio; await asyncio.sleep(0); print('a')\n", {}, runner) == "a\n"
+    assert run("1 / 0\n", {}, runner) == "ZeroDivisionError: division by zero\n"
