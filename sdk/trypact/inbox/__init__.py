@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trypact.inbox.consumer import Consumer, Delivery
-    from trypact.inbox.inbox import Count, Inbox
+    from trypact.inbox.inbox import Count, Inbox, Parked
     from trypact.inbox.tables import State, inbox_table
 
-__all__ = ["Consumer", "Count", "Delivery", "Inbox", "State", "inbox_table"]
+__all__ = ["Consumer", "Count", "Delivery", "Inbox", "Parked", "State", "inbox_table"]
 
 _LAZY = {
     "Consumer": "consumer",
     "Count": "inbox",
     "Delivery": "consumer",
     "Inbox": "inbox",
+    "Parked": "inbox",
     "State": "tables",
     "inbox_table": "tables",
 }

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trypact._local_transaction import LocalDatabase
 from trypact.inbox.inbox import Inbox
+from trypact.inbox.tables import State
 from trypact.outbox.message import Message
 
 logger = logging.getLogger("trypact.inbox")
@@ -62,7 +63,7 @@ class Consumer:
         inbox: of the consumer's group.
         handler: takes the message and the open connection, and does its effects there; a coroutine
             function for an AsyncEngine. What it raises undoes them, and the message, which is not
-            acknowledged, is delivered again in the broker's own time.
+            acknowledged, is delivered again in the broker's own time, until its inbox parks it.
 
     Raises TypeError for a handler that does not fit the engine.
 
@@ -101,7 +102,15 @@ class Consumer:
         """Handle one; say whether it is done and acknowledged. Raises what `ack` raises."""
         message = delivery.message
         try:
-            if not delivery.redelivered or await self._begin(message):
+            state = await self._begin(message) if delivery.redelivered else State.PROCESSING
+            if state is State.PARKED:
+                logger.error(
+                    "message %s (%s) is parked, for it failed too often; retry or skip it",
+                    message.id,
+                    message.topic,
+                )
+                return False
+            if state is State.PROCESSING:
                 await self._work(message)
         except Exception as error:
             logger.warning(
@@ -112,7 +121,7 @@ class Consumer:
         await delivery.ack()
         return True
 
-    async def _begin(self, message: Message) -> bool:
+    async def _begin(self, message: Message) -> State:
         return await self._database.run(lambda connection: self._inbox.begin(connection, message))
 
     async def _work(self, message: Message) -> None:

@@ -4,7 +4,7 @@ The row that says DONE is written together with the effects. So they happen once
 broker delivers a message: a duplicate finds the row, or waits for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table
@@ -15,6 +15,8 @@ from trypact.errors import InvalidRequest
 from trypact.inbox.tables import State, Statements, inbox_table
 from trypact.limits import shortened
 from trypact.outbox.message import GROUP_BYTES_MAX, Message
+
+PAGE_MAX = 1_000
 
 
 class Count(NamedTuple):
@@ -35,6 +37,30 @@ class Count(NamedTuple):
     oldest_at: int
 
 
+class Parked(NamedTuple):
+    """A message that failed too often, for those who look after it; see `Inbox.parked`.
+
+    >>> Parked("m1", "order.paid", 20, "KeyError: 'order'", 0).remark
+    "KeyError: 'order'"
+    """
+
+    id: str
+    topic: str
+    # How often its processing began.
+    times: int
+    # What the last handler raised.
+    remark: str
+    # When it was first met, in microseconds since 1970-01-01T00:00Z.
+    created_at: int
+
+
+class _Standing(NamedTuple):
+    """How a message stands, and whether that was written just now."""
+
+    state: State
+    wrote: bool
+
+
 class Inbox:
     """The messages that one group of consumers has received, in the database of their effects.
 
@@ -48,6 +74,8 @@ class Inbox:
 
     Args:
         group: names whose effects these are: each group does its own, once.
+        attempts_max: a message whose processing began so often, and always failed or crashed, is
+            parked: no handler is given it, and it is not acknowledged, until `retry` or `skip`.
         table: what `inbox_table` returned, if the service's migrations create it.
         now: microseconds since 1970-01-01T00:00Z.
 
@@ -64,10 +92,18 @@ class Inbox:
     """
 
     def __init__(
-        self, group: str, *, table: Table | None = None, now: Callable[[], int] = now_us
+        self,
+        group: str,
+        *,
+        attempts_max: int = 20,
+        table: Table | None = None,
+        now: Callable[[], int] = now_us,
     ) -> None:
         if not 1 <= len(group.encode()) <= GROUP_BYTES_MAX:
             raise InvalidRequest(f"group: is {group!r}; allowed: 1 to {GROUP_BYTES_MAX} bytes")
+        if attempts_max < 1:
+            raise InvalidRequest(f"attempts_max: is {attempts_max}; allowed: at least 1")
+        self._attempts_max = attempts_max
         self.group = group
         self.table = inbox_table(MetaData()) if table is None else table
         self._sql = Statements(self.table)
@@ -83,30 +119,58 @@ class Inbox:
         False means that they are there already: do nothing, and acknowledge the message. Waits
         for another consumer that is just doing them.
         """
-        return perform(connection, self._recording(message, State.DONE))
+        return perform(connection, self._recording(message, State.DONE)).wrote
 
     async def take_async(self, connection: Any, message: Message) -> bool:
         """Do what `take` does, with an AsyncConnection or AsyncSession, or psycopg's."""
-        return await perform_async(connection, self._recording(message, State.DONE))
+        return (await perform_async(connection, self._recording(message, State.DONE))).wrote
 
-    def begin(self, connection: Any, message: Message) -> bool:
+    def begin(self, connection: Any, message: Message) -> State:
         """Note, in a transaction of its own, that a message is about to be worked on again.
 
-        What crashes its consumer each time can then be told by its count. False if it is done.
+        What crashes its consumer each time can then be told by its count. Returns how it stands:
+        PROCESSING if it is to be worked on, DONE, or PARKED.
         """
-        return perform(connection, self._recording(message, State.PROCESSING))
+        return perform(connection, self._recording(message, State.PROCESSING)).state
 
-    def fail(self, connection: Any, message: Message, why: str) -> bool:
+    def fail(self, connection: Any, message: Message, why: str) -> State:
         """Note that nothing came of a message, after its own transaction was undone.
 
-        False if it is done meanwhile.
+        Returns how it stands: FAILED, PARKED if that was once too often, or DONE meanwhile.
         """
-        return perform(connection, self._recording(message, State.FAILED, shortened(why)))
+        return perform(connection, self._recording(message, State.FAILED, shortened(why))).state
 
     def counts(self, connection: Connection) -> list[Count]:
         """Return how many messages of the group are in each state."""
         found = connection.execute(self._sql.count, {"key_group": self.group})
         return [Count(State(state), messages, oldest) for state, messages, oldest in found]
+
+    def parked(self, connection: Connection, limit: int = 100) -> list[Parked]:
+        """Return messages of the group that failed too often, the oldest first; at most 1 000."""
+        values = {"key_group": self.group, "many": min(limit, PAGE_MAX)}
+        return [Parked._make(row) for row in connection.execute(self._sql.parked, values)]
+
+    def retry(self, connection: Connection, ids: Sequence[str] | None = None) -> int:
+        """Have parked messages worked on when they are delivered next, as often as new ones.
+
+        Args:
+            connection: in a transaction of the caller's.
+            ids: which; all that are parked if not given.
+
+        Returns how many there were.
+        """
+        values: dict[str, Any] = {"key_group": self.group, "now": self._now()}
+        if ids is None:
+            return connection.execute(self._sql.retry_all, values).rowcount
+        return connection.execute(self._sql.retry, {**values, "ids": list(ids)}).rowcount
+
+    def skip(self, connection: Connection, ids: Sequence[str]) -> int:
+        """Give messages up: they are done, and acknowledged when they are delivered next.
+
+        Returns how many of them were not done.
+        """
+        values = {"key_group": self.group, "now": self._now(), "ids": list(ids)}
+        return connection.execute(self._sql.skip, values).rowcount
 
     def purge(self, connection: Connection, older_than: float) -> int:
         """Forget what was done that many seconds ago or earlier; return how many there were.
@@ -118,14 +182,14 @@ class Inbox:
         values = {"key_group": self.group, "before": before}
         return connection.execute(self._sql.forget, values).rowcount
 
-    def _recording(self, message: Message, state: State, remark: str = "") -> Work[bool]:
-        """Write how a message stands now, unless it is done; say whether it was written."""
-        now = self._now()
+    def _recording(self, message: Message, state: State, remark: str = "") -> Work[_Standing]:
+        """Write how a message stands now, unless it is done; say how, and whether that is new."""
+        now, first = self._now(), self._limited(state, 0, 1)
         values = {
             "group_name": self.group,
             "message_id": message.id,
             "topic": message.topic,
-            "state": str(state),
+            "state": str(first),
             "times": 1,
             "remark": remark,
             "created_at": now,
@@ -133,18 +197,31 @@ class Inbox:
         }
         key = {"key_group": self.group, "key_id": message.id}
 
-        def queries(dialect: str) -> Queries[bool]:
+        def queries(dialect: str) -> Queries[_Standing]:
             put = yield Query(self._sql.put(dialect), values)
             if put.changed == 1:
-                return True
+                return _Standing(first, wrote=True)
             found = yield Query(self._sql.state, key)
-            before = State(found.rows[0][0])
-            if before is State.DONE:
-                return False
+            before, times = State(found.rows[0][0]), found.rows[0][1]
             # What has begun is counted already.
             more = 0 if before is State.PROCESSING and state is not State.PROCESSING else 1
-            changes = {"state": str(state), "more": more, "remark": remark, "now": now}
-            yield Query(self._sql.change, {**key, **changes})
-            return True
+            after = self._limited(state, times, more)
+            if before is State.DONE or before is after is State.PARKED:
+                return _Standing(before, wrote=False)
+            why = remark
+            if after is State.PARKED and state is State.PROCESSING:
+                more, why = 0, f"its consumers ended in the middle of it; it began {times} times"
+            yield Query(
+                self._sql.change,
+                {**key, "state": str(after), "more": more, "remark": why, "now": now},
+            )
+            return _Standing(after, wrote=True)
 
         return queries
+
+    def _limited(self, state: State, times: int, more: int) -> State:
+        """Return the state of a message that began so often before, and so often more."""
+        tried = times if state is State.PROCESSING else times + more
+        if state is not State.DONE and tried >= self._attempts_max:
+            return State.PARKED
+        return state

@@ -42,6 +42,8 @@ class State(StrEnum):
     DONE = "DONE"
     # A handler raised, so nothing of it is there; it is waiting to be delivered again.
     FAILED = "FAILED"
+    # Failed too often, or ended its consumer: the broker keeps it, and no handler is given it.
+    PARKED = "PARKED"
 
 
 def inbox_table(metadata: MetaData, name: str = "trypact_inbox") -> Table:
@@ -62,7 +64,7 @@ def inbox_table(metadata: MetaData, name: str = "trypact_inbox") -> Table:
         Column("message_id", String(ID_BYTES_MAX), primary_key=True),
         Column("topic", String(TOPIC_BYTES_MAX), nullable=False),
         Column("state", String(16), nullable=False),
-        # How often its processing began, as far as that is known.
+        # How often its processing began, as far as that is known, since a retry by hand.
         Column("times", Integer, nullable=False),
         # What the last handler that failed raised.
         Column("remark", Text, nullable=False),
@@ -86,7 +88,7 @@ class Statements:
             columns.message_id == bindparam("key_id"),
         )
         # Locks the row where the database locks rows.
-        self.state = select(columns.state).where(*at_key).with_for_update()
+        self.state = select(columns.state, columns.times).where(*at_key).with_for_update()
         self.change = (
             update(table)
             .where(*at_key)
@@ -108,7 +110,38 @@ class Statements:
             columns.state == str(State.DONE),
             columns.updated_at <= bindparam("before", type_=BigInteger),
         )
+        self._manage(table)
         self._puts = {dialect: self._put(dialect) for dialect in INSERTS}
+
+    def _manage(self, table: Table) -> None:
+        """Build what is done by hand."""
+        columns = table.c
+        of_group = columns.group_name == bindparam("key_group")
+        at_ids = columns.message_id.in_(bindparam("ids", expanding=True))
+        parked = columns.state == str(State.PARKED)
+        self.parked = (
+            select(
+                columns.message_id,
+                columns.topic,
+                columns.times,
+                columns.remark,
+                columns.created_at,
+            )
+            .where(of_group, parked)
+            .order_by(columns.created_at, columns.message_id)
+            .limit(bindparam("many", type_=Integer))
+        )
+        self.retry_all = (
+            update(table)
+            .where(of_group, parked)
+            .values(state=str(State.FAILED), times=0, updated_at=bindparam("now"))
+        )
+        self.retry = self.retry_all.where(at_ids)
+        self.skip = (
+            update(table)
+            .where(of_group, columns.state != str(State.DONE), at_ids)
+            .values(state=str(State.DONE), updated_at=bindparam("now"))
+        )
 
     def put(self, dialect: str) -> Any:
         """Return what inserts a row unless it exists, and counts 1 only if it did."""

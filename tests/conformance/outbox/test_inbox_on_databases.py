@@ -110,6 +110,65 @@ async def test_one_who_died_in_the_middle_is_seen_and_done_again(shop: Shop, inb
     assert shop.orders == 1
 
 
+async def test_what_fails_too_often_is_parked_until_somebody_has_it_retried(
+    shop: Shop, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, runs = True, 0
+
+    def handle(message: Message, connection: Connection) -> None:
+        nonlocal runs
+        runs += 1
+        if broken:
+            raise RuntimeError("no carrier")
+        ship(message, connection)
+
+    few = Inbox("shipping", attempts_max=3, now=lambda: shop.clock_us)
+    consumer, delivery = Consumer(shop.engine, few, handle), Delivery(redelivered=True)
+    assert not await consumer.handle(Delivery())
+    for _ in range(4):
+        assert not await consumer.handle(delivery)
+    assert (runs, delivery.acked) == (3, 0)
+    assert row_of(shop, few) == (State.PARKED, 3, "RuntimeError: no carrier")
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"] * 2
+    with shop.engine.begin() as connection:
+        assert few.purge(connection, 0) == 0
+        (parked,) = few.parked(connection)
+        assert parked == ("m1", "order.paid", 3, "RuntimeError: no carrier", shop.clock_us)
+        assert Inbox("billing").retry(connection) == 0
+        assert (few.retry(connection, ["other"]), few.retry(connection, ["m1"])) == (0, 1)
+        assert few.retry(connection) == 0
+
+    broken = False
+    assert await consumer.handle(delivery)
+    assert (shop.orders, delivery.acked) == (1, 1)
+
+
+async def test_what_ends_its_consumer_each_time_is_parked_too_and_may_be_skipped(
+    shop: Shop, inbox: Inbox
+) -> None:
+    few = Inbox("shipping", attempts_max=2, now=lambda: shop.clock_us)
+    for state in (State.PROCESSING, State.PROCESSING, State.PARKED, State.PARKED):
+        with shop.engine.begin() as connection:
+            assert few.begin(connection, MESSAGE) is state
+    says = "its consumers ended in the middle of it; it began 2 times"
+    assert row_of(shop, few) == (State.PARKED, 2, says)
+    with shop.engine.begin() as connection:
+        assert few.skip(connection, ["m1", "other"]) == 1
+        assert few.skip(connection, ["m1"]) == 0
+    delivery = Delivery(redelivered=True)
+    assert await Consumer(shop.engine, few, ship).handle(delivery)
+    assert (shop.orders, delivery.acked) == (0, 1)
+
+
+async def test_a_duplicate_of_what_is_parked_may_still_do_it(shop: Shop, inbox: Inbox) -> None:
+    few = Inbox("shipping", attempts_max=1)
+    with shop.engine.begin() as connection:
+        assert few.fail(connection, MESSAGE, "no") is State.PARKED
+    assert await Consumer(shop.engine, few, ship).handle(Delivery())
+    assert await Consumer(shop.engine, few, ship).handle(Delivery(redelivered=True))
+    assert shop.orders == 1
+
+
 async def test_an_acknowledgement_that_fails_does_not_undo_what_was_done(
     shop: Shop, inbox: Inbox
 ) -> None:
@@ -147,8 +206,8 @@ def test_a_message_is_not_done_if_its_transaction_is_undone(shop: Shop, inbox: I
         assert inbox.take(connection, MESSAGE)
     with shop.engine.begin() as connection:
         assert not inbox.take(connection, MESSAGE)
-        assert not inbox.begin(connection, MESSAGE)
-        assert not inbox.fail(connection, MESSAGE, "too late")
+        assert inbox.begin(connection, MESSAGE) is State.DONE
+        assert inbox.fail(connection, MESSAGE, "too late") is State.DONE
     assert row_of(shop, inbox) == (State.DONE, 1, "")
 
 
@@ -173,6 +232,8 @@ def test_handlers_have_to_fit_their_engine(shop: Shop, inbox: Inbox) -> None:
         Consumer(shop.engine, inbox, handle)
     with pytest.raises(trypact.errors.InvalidRequest, match="group: is ''; allowed: 1 to 64"):
         Inbox("")
+    with pytest.raises(trypact.errors.InvalidRequest, match="attempts_max: is 0; allowed: at le"):
+        Inbox("shipping", attempts_max=0)
 
 
 async def test_plain_connections_of_psycopg_keep_an_inbox(postgres_url: str) -> None:
