@@ -46,6 +46,34 @@ class TryTooLate(ParticipantError):
     """
 
 
+class WrongTable(ParticipantError):
+    """A table of that name is there, and it is not trypact's.
+
+    Attributes:
+        table: its name.
+        column: what it lacks.
+
+        >>> with engine.begin() as connection:
+        ...     _ = connection.exec_driver_sql("CREATE TABLE trypact_fence (height INTEGER)")
+        >>> try:
+        ...     fence.SqlAlchemyFence(engine).create_tables()
+        ... except errors.WrongTable as wrong:
+        ...     print(wrong)
+        the table trypact_fence that is there has no xid: it is not trypact's; rename it, or ...
+    """
+
+    def __init__(self, table: str, column: str) -> None:
+        self.table = table
+        self.column = column
+        super().__init__(
+            f"the table {table} that is there has no {column}: it is not trypact's; rename it, or "
+            "give trypact's another name"
+        )
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.table, self.column)
+
+
 class FenceUnavailable(ParticipantError):
     """The participant's database does not answer, or may not have committed.
 

@@ -42,6 +42,7 @@
     │   ├── EndpointTaken
     │   ├── ResultTooLarge
     │   ├── TryTooLate
+    │   ├── WrongTable
     │   ├── FenceUnavailable
     │   └── NotPending
     │       └── CancelledMeanwhile
@@ -81,6 +82,7 @@ from trypact._participant_errors import Refuse as Refuse
 from trypact._participant_errors import ResultTooLarge as ResultTooLarge
 from trypact._participant_errors import RetryLater as RetryLater
 from trypact._participant_errors import TryTooLate as TryTooLate
+from trypact._participant_errors import WrongTable as WrongTable
 
 if TYPE_CHECKING:
     from trypact.outcome import Outcome

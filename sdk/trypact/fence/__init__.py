@@ -18,8 +18,9 @@ that `import trypact` stays light:
     >>> kept.create_tables()
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trypact._lazy import lazily
 from trypact.fence.collector import Collected, Collector
 from trypact.fence.contract import AsyncFence, Fence
 from trypact.fence.external import Effect, ExternalFence, Known
@@ -57,24 +58,17 @@ __all__ = [
     "sqlite_engine",
 ]
 
-_LAZY = {
-    "AsyncCollector": "trypact.fence.asynchronous",
-    "AsyncExternalFence": "trypact.fence.asynchronous",
-    "AsyncSqlAlchemyFence": "trypact.fence.asynchronous",
-    "PsycopgFence": "trypact.fence.psycopg",
-    "RedisFence": "trypact.fence.redis",
-    "SqlAlchemyFence": "trypact.fence.sql",
-    "async_sqlite_engine": "trypact.fence.sqlite",
-    "fence_table": "trypact.fence.statements",
-    "sqlite_engine": "trypact.fence.sqlite",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs an extra when it is first asked for."""
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(module), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "AsyncCollector": "asynchronous",
+        "AsyncExternalFence": "asynchronous",
+        "AsyncSqlAlchemyFence": "asynchronous",
+        "PsycopgFence": "psycopg",
+        "RedisFence": "redis",
+        "SqlAlchemyFence": "sql",
+        "async_sqlite_engine": "sqlite",
+        "fence_table": "statements",
+        "sqlite_engine": "sqlite",
+    },
+)

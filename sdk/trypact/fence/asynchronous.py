@@ -62,7 +62,7 @@ class AsyncSqlAlchemyFence:
         self.table = self._database.table
 
     async def create_tables(self) -> None:
-        """Create the fence's table unless it exists."""
+        """Create the fence's table, or add the columns that an earlier version's has not."""
         await greenlet_spawn(self._database.create_tables)
 
     async def run(self, call: FencedCall, handler: AsyncHandler, /) -> Answer:

@@ -11,11 +11,11 @@ from sqlalchemy import (
     NestedTransaction,
     RootTransaction,
     Table,
-    inspect,
 )
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from trypact._schema import create_table, lacking
 from trypact.errors import FenceUnavailable, ParticipantError, Refuse
 from trypact.fence.connections import lost_savepoint, trouble_of, trouble_with
 from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
@@ -45,13 +45,15 @@ class SqlAlchemyDatabase:
         self.statements = Statements(self.table, dialect)
 
     def create_tables(self) -> None:
-        """Create the fence's table unless it exists."""
+        """Create the fence's table, or bring it up to date; see `create_table`."""
         try:
-            self.table.create(self.engine, checkfirst=True)
+            with self.engine.begin() as connection:
+                create_table(connection, self.table)
         except DBAPIError:
             # Another instance may have started in the same moment.
-            if not inspect(self.engine).has_table(self.table.name, self.table.schema):
-                raise
+            with self.engine.connect() as connection:
+                if lacking(connection, self.table):
+                    raise
 
     @contextmanager
     def begin(self) -> Iterator["SqlAlchemyTransaction"]:

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from trypact.clock import now_us
-from trypact.errors import FenceUnavailable, ParticipantError, Refuse
+from trypact.errors import FenceUnavailable, ParticipantError, Refuse, WrongTable
 from trypact.fence import rules
 from trypact.fence.local import (
     ENDED,
@@ -27,23 +27,27 @@ from trypact.fence.sqlstate import trouble_of_state
 # Returns a context that gives a connection and takes it back.
 Connect = Callable[[], AbstractContextManager["Connection[Any]"]]
 
+# The same table as `trypact.fence.fence_table` describes, and kept up to date by the same rule.
+_COLUMNS: Final = {
+    "xid": "VARCHAR(128) NOT NULL",
+    "branch_id": "VARCHAR(64) NOT NULL",
+    "action": "VARCHAR(129) NOT NULL",
+    "kind": "VARCHAR(8) NOT NULL",
+    "status": "VARCHAR(16) NOT NULL",
+    "result": "BYTEA NOT NULL",
+    "reason": "TEXT NOT NULL",
+    "created_at": "BIGINT NOT NULL",
+    "updated_at": "BIGINT NOT NULL",
+    "not_after": "BIGINT NOT NULL",
+}
 _STATEMENTS: Final = {
-    # The same table as `trypact.fence.fence_table` describes.
     "create": """
         CREATE TABLE IF NOT EXISTS {table} (
-            xid VARCHAR(128) NOT NULL,
-            branch_id VARCHAR(64) NOT NULL,
-            action VARCHAR(129) NOT NULL,
-            kind VARCHAR(8) NOT NULL,
-            status VARCHAR(16) NOT NULL,
-            result BYTEA NOT NULL,
-            reason TEXT NOT NULL,
-            created_at BIGINT NOT NULL,
-            updated_at BIGINT NOT NULL,
-            not_after BIGINT NOT NULL,
+            {described},
             PRIMARY KEY (xid, branch_id),
             CONSTRAINT {check} CHECK (status IN ({statuses}))
         )""",
+    "look": "SELECT * FROM {table} LIMIT 0",
     "put": "INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING",
     "row": "SELECT action, kind, status, result, reason FROM {table} {at_key} FOR UPDATE",
     "lock": "UPDATE {table} SET updated_at = %(now)s {at_key}",
@@ -105,7 +109,7 @@ class PsycopgFence(LocalFence):
         super().__init__(self._database, now=now, pause=threading.Event().wait)
 
     def create_tables(self) -> None:
-        """Create the fence's table unless it exists."""
+        """Create the fence's table, or add the columns that an earlier version's has not."""
         self._database.create_tables()
 
 
@@ -114,7 +118,12 @@ class _Database:
 
     def __init__(self, connect: Connect, table: str) -> None:
         self._connect = connect
-        names = {"table": sql.Identifier(table), "check": sql.Identifier(f"{table}_status")}
+        self._table = table
+        names = {
+            "table": sql.Identifier(table),
+            "check": sql.Identifier(f"{table}_status"),
+            "described": sql.SQL(", ").join(map(_described, _COLUMNS)),
+        }
         self._sql = {
             name: sql.SQL(text).format(**names, **_PARTS) for name, text in _STATEMENTS.items()
         }
@@ -123,10 +132,20 @@ class _Database:
         try:
             with self.begin() as transaction:
                 transaction.handle.execute(self._sql["create"])
+                self._extend(transaction.handle)
                 transaction.commit("create_tables")
         except _NO_TABLE_TWICE:
-            # Another instance has started in the same moment.
-            return
+            # Another instance has started in the same moment; now the table is there.
+            self.create_tables()
+
+    def _extend(self, connection: "Connection[Any]") -> None:
+        found = connection.execute(self._sql["look"]).description or ()
+        present = {column.name for column in found}
+        for name in [each for each in _COLUMNS if each not in present]:
+            if " DEFAULT " not in _COLUMNS[name]:
+                raise WrongTable(self._table, name)
+            add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
+            connection.execute(add.format(sql.Identifier(self._table), _described(name)))
 
     @contextmanager
     def begin(self) -> Iterator["_Transaction"]:
@@ -226,6 +245,10 @@ class _Transaction:
             raise ParticipantError(f"the handler {ENDED}") from error
         except psycopg.errors.InFailedSqlTransaction as error:
             raise ParticipantError(f"the handler {HIDDEN}") from error
+
+
+def _described(name: str) -> sql.Composed:
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_COLUMNS[name]))
 
 
 def _at(key: Key) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class SqlAlchemyFence(LocalFence):
         guard_endings(engine)
 
     def create_tables(self) -> None:
-        """Create the fence's table unless it exists."""
+        """Create the fence's table, or add the columns that an earlier version's has not."""
         self._database.create_tables()
 
     def run_many(self, asked: Sequence[Asked], /) -> list[Verdict]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, MetaData, Table, event
 from sqlalchemy.orm import Session
 
 from trypact._local_transaction import Queries, Query, Work, perform, perform_async
+from trypact._schema import create_table
 from trypact.clock import now_us
 from trypact.outbox.message import WAITING, Message, State
 from trypact.outbox.tables import CLOCKS, Statements, outbox_table
@@ -91,8 +92,11 @@ class Outbox:
         self._lock = threading.Lock()
 
     def create_tables(self, connection: Connection) -> None:
-        """Create the outbox's table unless it exists."""
-        self.table.create(connection, checkfirst=True)
+        """Create the outbox's table, or add what an earlier version's has not.
+
+        Raises WrongTable for a table of that name that is not trypact's.
+        """
+        create_table(connection, self.table)
 
     # ------------------------------------------------------------ writing
 
