@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class BreakerState(Enum):
-    """CLOSED lets all through, OPEN no Try, HALF_OPEN one call as a probe."""
+    """CLOSED lets all through, OPEN nothing new, HALF_OPEN one call as a probe."""
 
     CLOSED = 1
     OPEN = 2
@@ -14,8 +14,8 @@ class BreakerState(Enum):
 class Breaker:
     """Opens after consecutive failures; after a while lets one probe find out.
 
-    Only a Try asks for permission: what comes after the decision always leaves, and its answers
-    count as probes. Instants are microseconds.
+    Only what is new asks for permission: a pivot, and what comes after the decision, always
+    leaves, and its answers count as probes. Instants are microseconds.
     """
 
     def __init__(self, failures_until_open: int, open_us: int) -> None:
@@ -26,7 +26,7 @@ class Breaker:
         self.state = BreakerState.CLOSED
 
     def retry_in_us(self, now: int) -> int:
-        """Return how long a Try must stay; 0 lets it leave (and makes it the probe)."""
+        """Return how long what is new must stay; 0 lets it leave (and makes it the probe)."""
         if self.state is BreakerState.CLOSED:
             return 0
         left_us = self._opened_at + self._open_us - now

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from trypact_coordinator.core.events import Answer, Answered, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import MILLISECOND
-from trypact_coordinator.core.transaction import Operation, participant_of
+from trypact_coordinator.core.transaction import Decision, Operation, participant_of
 from trypact_coordinator.ports import Clock, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
 from trypact_coordinator.runtime.meters import Attempts, Meters
@@ -32,7 +32,7 @@ class Routes(Protocol):
         ...
 
 
-_TRY = Operation.TRY
+_TRY, _UNDECIDED = Operation.TRY, Decision.UNDECIDED
 _CLOSED = BreakerState.CLOSED
 
 # How often the wait of a Try doubles that a breaker spares its participant again and again.
@@ -97,7 +97,7 @@ class Dispatcher:
         self._settings = settings
         self._meters = meters
         self._defer = defer
-        # Calls to one participant at once, and those of them that may be Tries.
+        # Calls to one participant at once, and those of them that may be new.
         self._room = settings.lane_calls_max
         self._room_for_new = settings.lane_calls_max - settings.lane_reserved
         self._lanes: dict[str, Lane] = {}
@@ -111,7 +111,7 @@ class Dispatcher:
             action = call.branch.action
             lane = self._lanes_of_actions.get(action) or self._lane_of_action(action)
             # Bounded each by itself: no flood of what is new turns away what follows a decision.
-            if call.operation is _TRY:
+            if _is_new(call):
                 queue, room = lane.new, self._room_for_new
             else:
                 queue, room = lane.decided, self._room
@@ -153,7 +153,8 @@ class Dispatcher:
                 why = "the call waited longer than its time-out for its turn"
                 self._decline(lane, call, take, why)
                 return
-            if lane.breaker.state is not _CLOSED and (wait_us := lane.breaker.retry_in_us(now)):
+            spares = lane.breaker.state is not _CLOSED and _is_new(call)
+            if spares and (wait_us := lane.breaker.retry_in_us(now)):
                 why = f"spared while its breaker is open; it last said: {lane.last_error}"
                 self._decline(lane, call, take, why, _spared_ms(call, wait_us))
                 return
@@ -185,6 +186,11 @@ class Dispatcher:
         lane.attempts[call.operation, None] += 1
         declined = Answered(call.branch.id, call.operation, call.attempt, Retry(after_ms, why))
         self._defer(partial(take, call.xid, declined))
+
+
+def _is_new(call: Call) -> bool:
+    """Whether its transaction can still be cancelled instead: not once a pivot was sent."""
+    return call.operation is _TRY and call.decision is _UNDECIDED and not call.branch.pivot
 
 
 def _spared_ms(call: Call, wait_us: int) -> int:

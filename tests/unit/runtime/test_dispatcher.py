@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 
+import pytest
 from msgspec.structs import replace
 from trypact_coordinator.core.events import Answered, Ok, Retry, Unknown
-from trypact_coordinator.core.transaction import Operation
+from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.core.transaction import Decision, Operation
 from trypact_coordinator.runtime.breaker import BreakerState
 from trypact_coordinator.runtime.dispatcher import Dispatcher
 from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
-from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, call
+from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, branch, call
 
 SETTINGS = RuntimeSettings(lane_calls_max=4, lane_reserved=2, lane_queue_max=3, breaker_failures=2)
 
@@ -180,6 +182,29 @@ def test_a_spared_try_waits_longer_each_time_and_not_together_with_the_others() 
     for wait_ms, times in zip(waits, (1, 2, 4, 8, 16, 32, 32, 1), strict=True):
         assert open_ms * times < wait_ms <= 2 * (open_ms + 1) * times
     assert waits[-1] != waits[0]
+
+
+@pytest.mark.parametrize(
+    "going_forward",
+    [
+        replace(call(), branch=replace(branch("pivot"), pivot=True)),
+        replace(call(branch_id="after the pivot"), decision=Decision.CONFIRM),
+    ],
+    ids=lambda call: call.branch_id,
+)
+def test_a_try_with_no_way_back_leaves_as_what_follows_a_decision(going_forward: Call) -> None:
+    """A flood of what is new does not keep it, nor a breaker that others hold open."""
+    bench = Bench()
+    for number in range(3):
+        bench.dispatch(Operation.TRY, f"try{number}")
+    bench.dispatcher.dispatch([going_forward], lambda _xid, _answered: None)
+    assert bench.sent_ids() == ["try0", "try1", going_forward.branch_id]
+
+    for _ in range(SETTINGS.breaker_failures):
+        bench.transport.answer(Unknown("no"))
+    assert bench.dispatcher.view("inventory").breaker is BreakerState.OPEN
+    bench.dispatcher.dispatch([going_forward], lambda _xid, _answered: None)
+    assert bench.sent_ids()[-1] == going_forward.branch_id
 
 
 def test_a_participant_nobody_registered_is_asked_again_later() -> None:
