@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, MetaData, Table
 
 from trypact._local_transaction import Queries, Query, Work, perform, perform_async
+from trypact._schema import create_table
 from trypact.clock import now_us
 from trypact.errors import InvalidRequest
 from trypact.inbox.tables import State, Statements, inbox_table
@@ -110,8 +111,11 @@ class Inbox:
         self._now = now
 
     def create_tables(self, connection: Connection) -> None:
-        """Create the inbox's table unless it exists."""
-        self.table.create(connection, checkfirst=True)
+        """Create the inbox's table, or add what an earlier version's has not.
+
+        Raises WrongTable for a table of that name that is not trypact's.
+        """
+        create_table(connection, self.table)
 
     def take(self, connection: Any, message: Message) -> bool:
         """Say whether the message's effects are still to be done, in this transaction.

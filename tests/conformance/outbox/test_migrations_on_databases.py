@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Column, Index, MetaData, String, Table, inspect, text
+from trypact.inbox import Inbox, inbox_table
 from trypact.outbox import Message, Outbox, outbox_table
 
 from tests.conformance.outbox.conftest import Shop
 
 MAKERS: list[tuple[Callable[[MetaData], Table], Callable[[Table], Any]]] = [
     (outbox_table, lambda table: Outbox(table=table)),
+    (inbox_table, lambda table: Inbox("shipping", table=table)),
 ]
 
 
-@pytest.mark.parametrize(("table_of", "owner_of"), MAKERS, ids=["outbox"])
+@pytest.mark.parametrize(("table_of", "owner_of"), MAKERS, ids=["outbox", "inbox"])
 def test_the_table_of_an_earlier_version_becomes_this_ones(
     shop: Shop, table_of: Callable[[MetaData], Table], owner_of: Callable[[Table], Any]
 ) -> None:
