@@ -322,6 +322,7 @@ class Participant:
         instance: str | None = None,
         advertise: str | None = None,
         grace: float = 5.0,
+        services: "AddServices | None" = None,
         loop_factory: Callable[[], AbstractEventLoop] | None = None,
     ) -> None:
         """Serve until SIGTERM or SIGINT, then stop gracefully; for a process's entry point.
@@ -338,6 +339,7 @@ class Participant:
                 instance=instance,
                 advertise=advertise,
                 grace=grace,
+                services=services,
             ),
             loop_factory,
         )

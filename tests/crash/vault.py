@@ -91,7 +91,7 @@ class Vault:
             insert(effects).values(xid=call.xid, branch_id=call.branch_id, operation=operation)
         )
         if call.request.die == operation:
-            self._die_once()
+            self.die_once()
         if call.request.die == f"after {operation}":
             # Others of its batch may come before the commit.
             self._then.dies = True
@@ -99,11 +99,11 @@ class Vault:
     def _checked_in(self, *_: object) -> None:
         # The connection goes back to the pool when the local transaction is over.
         if getattr(self._then, "dies", False):
-            self._die_once()
+            self.die_once()
         with self._changed:
             self._changed.notify_all()
 
-    def _die_once(self) -> None:
+    def die_once(self) -> None:
         self._then.dies = False
         if not self._died.exists():
             self._died.touch()
