@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
 from typing import Any, Final
 
 import psycopg
@@ -90,6 +91,8 @@ class PsycopgFence(LocalFence):
         table: the name of the fence's table.
         now: microseconds since 1970-01-01T00:00Z.
 
+    Raises TypeError for connections that are awaited: `AsyncSqlAlchemyFence` is for those.
+
         >>> import psycopg
         >>> shop = "postgresql://postgres@127.0.0.1:5432/shop"
         >>> fence = PsycopgFence(lambda: psycopg.connect(shop))
@@ -104,6 +107,11 @@ class PsycopgFence(LocalFence):
         table: str = "trypact_fence",
         now: Callable[[], int] = now_us,
     ) -> None:
+        if isasyncgenfunction(unwrap(connect)) or iscoroutinefunction(connect):
+            raise TypeError(
+                "connect: gives connections that are awaited; allowed: one that gives a "
+                "psycopg.Connection, or an AsyncSqlAlchemyFence"
+            )
         self._database = _Database(connect, table)
         # Never set: what is waited for is the time-out.
         super().__init__(self._database, now=now, pause=threading.Event().wait)

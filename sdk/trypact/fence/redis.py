@@ -83,9 +83,8 @@ class RedisFence(LocalFence):
         now: Callable[[], int] = now_us,
     ) -> None:
         if not isinstance(client, Redis) or isinstance(client, Pipeline):
-            raise TypeError(
-                f"{type(client).__module__}.{type(client).__name__}: the fence takes a redis.Redis"
-            )
+            given = f"{type(client).__module__}.{type(client).__name__}"
+            raise TypeError(f"{given}: the fence takes a redis.Redis, and runs handlers on threads")
         self._database = _Database(client, prefix)
         # Never set: what is waited for is the time-out.
         super().__init__(self._database, now=now, pause=threading.Event().wait)

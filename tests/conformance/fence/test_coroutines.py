@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
+import psycopg_pool
 import pytest
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from trypact.call import Answer, FencedCall, Ok, Refused
 from trypact.errors import FenceUnavailable, ParticipantError, Refuse
-from trypact.fence import AsyncSqlAlchemyFence, async_sqlite_engine, sqlite_engine
+from trypact.fence import AsyncSqlAlchemyFence, PsycopgFence, async_sqlite_engine, sqlite_engine
 from trypact.kinds import Kind, Operation
 
 from tests.conformance.fence.places import NUMBERS, ROWS, STATUS, TABLE, Stock, update
@@ -160,6 +163,29 @@ async def test_an_asynchronous_session_takes_part_in_the_transaction(desk: Desk)
     assert await desk.seen() == ("REFUSED", (10, 0, 0))
 
 
+async def test_the_drivers_own_connection_is_in_the_same_transaction(desk: Desk) -> None:
+    async def through_the_driver(connection: AsyncConnection) -> bytes:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        if "asyncmy" in type(raw).__module__:
+            async with raw.cursor() as cursor:
+                await cursor.execute(update(sellable=-2, frozen=2))
+        else:
+            await raw.execute(update(sellable=-2, frozen=2))
+        return b"done"
+
+    async def and_refuse(connection: AsyncConnection) -> bytes:
+        await through_the_driver(connection)
+        raise Refuse("no")
+
+    assert await desk.run("try", and_refuse) == Refused("no")
+    assert await desk.seen() == ("REFUSED", (10, 0, 0))
+    call = FencedCall("x", "other", "inventory.reserve", Kind.TCC, Operation.TRY)
+    for _ in range(2):
+        assert await desk.fence.run(call, through_the_driver) == Ok(b"done")
+    async with desk.engine.connect() as connection:
+        assert tuple((await connection.execute(text(NUMBERS))).one()) == (8, 2, 0)
+
+
 async def test_a_handler_that_commits_by_itself_is_found_out(desk: Desk) -> None:
     async def commit(connection: AsyncConnection) -> bytes:
         await connection.commit()
@@ -228,3 +254,11 @@ def test_a_synchronous_engine_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="create_async_engine"):
         AsyncSqlAlchemyFence(engine)  # type: ignore[arg-type]
     engine.dispose()
+
+
+def test_connections_that_are_awaited_are_no_psycopg_fences() -> None:
+    pool: Any = psycopg_pool.AsyncConnectionPool(open=False)
+    connect: Any = psycopg.AsyncConnection.connect
+    for awaited in (pool.connection, connect):
+        with pytest.raises(TypeError, match=r"connections that are awaited; allowed: .* Async"):
+            PsycopgFence(awaited)

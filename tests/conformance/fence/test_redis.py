@@ -210,5 +210,7 @@ def test_many_branches_of_one_transaction_do_not_disturb_each_other(shop: Shop) 
 
 
 def test_another_client_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"redis\.asyncio\.client\.Redis: the fence takes"):
+    with pytest.raises(
+        TypeError, match=r"redis\.asyncio\.client\.Redis: the fence takes a redis.Redis, and"
+    ):
         RedisFence(redis.asyncio.Redis())  # type: ignore[arg-type]
