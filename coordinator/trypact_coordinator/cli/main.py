@@ -146,6 +146,9 @@ def _failure_of(error: Exception) -> Failure:
         return Failure("the command failed", error.format_message(), "Correct it and try again.")
     if isinstance(error, CoordinatorError):
         return of_reason("the command failed", str(error), error.status, error.reason)
+    if isinstance(error, ModuleNotFoundError):
+        why = f"it needs {error.name}"
+        return Failure("a library is missing", why, "pip install 'trypact[server]'")
     if isinstance(error, OSError):
         why = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         return Failure("the command failed", why, "Check the path and your permissions.")

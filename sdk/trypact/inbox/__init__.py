@@ -12,7 +12,9 @@ stays light.
     ...     inbox.create_tables(connection)
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trypact._lazy import lazily
 
 if TYPE_CHECKING:
     from trypact.inbox.consumer import Consumer, Delivery
@@ -21,22 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumer", "Count", "Delivery", "Inbox", "Parked", "State", "inbox_table"]
 
-_LAZY = {
-    "Consumer": "consumer",
-    "Count": "inbox",
-    "Delivery": "consumer",
-    "Inbox": "inbox",
-    "Parked": "inbox",
-    "State": "tables",
-    "inbox_table": "tables",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs SQLAlchemy when it is first asked for."""
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{module}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Consumer": "consumer",
+        "Count": "inbox",
+        "Delivery": "consumer",
+        "Inbox": "inbox",
+        "Parked": "inbox",
+        "State": "tables",
+        "inbox_table": "tables",
+    },
+)

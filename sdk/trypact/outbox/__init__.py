@@ -14,8 +14,9 @@ imported when they are first asked for, so that `import trypact` stays light.
     ...     paid = outbox.add(connection, Message("order.paid", {"order": 17}))
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trypact._lazy import lazily
 from trypact.outbox.message import Message, State
 from trypact.outbox.publisher import Arrived, Failed, Published, Publisher, Sent, Unknown
 
@@ -50,27 +51,20 @@ __all__ = [
     "outbox_table",
 ]
 
-_LAZY = {
-    "BranchPublisher": "branches",
-    "Count": "outbox",
-    "Entry": "outbox",
-    "JetStreamDelivery": "jetstream",
-    "JetStreamPublisher": "jetstream",
-    "Outbox": "outbox",
-    "Pace": "relay",
-    "RedisDelivery": "redis_streams",
-    "RedisPublisher": "redis_streams",
-    "RedisSubscription": "redis_streams",
-    "Relay": "relay",
-    "outbox_table": "tables",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs SQLAlchemy, redis or nats when it is first asked for."""
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{module}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "BranchPublisher": "branches",
+        "Count": "outbox",
+        "Entry": "outbox",
+        "JetStreamDelivery": "jetstream",
+        "JetStreamPublisher": "jetstream",
+        "Outbox": "outbox",
+        "Pace": "relay",
+        "RedisDelivery": "redis_streams",
+        "RedisPublisher": "redis_streams",
+        "RedisSubscription": "redis_streams",
+        "Relay": "relay",
+        "outbox_table": "tables",
+    },
+)

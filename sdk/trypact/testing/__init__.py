@@ -9,18 +9,15 @@ of the sdk imports it.
     ...     await assert_atomic(env)
 """
 
-try:
+from trypact._lazy import from_extra
+
+with from_extra("trypact.testing", "testing"):
     from trypact.testing.atomicity import NotAtomic, assert_atomic
     from trypact.testing.environment import Environment
     from trypact.testing.examination import NotConformant, conformance
     from trypact.testing.faults import Script
     from trypact.testing.island import HandlerHangs
     from trypact.testing.simulation import Simulated, SimulationFailed, simulate
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        f"trypact.testing needs {missing.name}; install it with pip install 'trypact[testing]'",
-        name=missing.name,
-    ) from missing
 
 __all__ = [
     "Environment",
