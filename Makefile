@@ -55,6 +55,7 @@ verify: .venv/.dev ## Prove that generated files are fresh
 	$(PYTHON_IN_VENV) tools/stubs.py --check
 	$(PYTHON_IN_VENV) tools/diagrams.py --check
 	$(PYTHON_IN_VENV) tools/reference.py --check
+	$(PYTHON_IN_VENV) tools/command_reference.py --check
 	$(PYTHON_IN_VENV) tools/sdk_reference.py --check
 	$(PYTHON_IN_VENV) tools/protocol_reference.py --check
 	$(PYTHON_IN_VENV) tools/requirements.py --check
@@ -96,6 +97,7 @@ stubs: .venv/.dev ## Generate the Python stubs from proto/
 docs: .venv/.dev ## Generate the diagrams and reference pages from the code
 	$(PYTHON_IN_VENV) tools/diagrams.py
 	$(PYTHON_IN_VENV) tools/reference.py
+	$(PYTHON_IN_VENV) tools/command_reference.py
 	$(PYTHON_IN_VENV) tools/sdk_reference.py
 	$(PYTHON_IN_VENV) tools/protocol_reference.py
 

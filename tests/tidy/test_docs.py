@@ -119,6 +119,21 @@ def test_every_decision_says_why_what_and_what_follows(section: str) -> None:
     assert lacking == []
 
 
+def test_every_page_of_docs_is_in_its_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    # Those of one kind have an index of their own.
+    listed = ("docs/README.md", "docs/reference/errors/", "docs/reference/sdk/")
+    left = [
+        page.path
+        for page in pages()
+        if page.path.startswith("docs/")
+        and not page.path.startswith(listed)
+        and f"]({page.path.removeprefix('docs/')})" not in index
+    ]
+
+    assert left == []
+
+
 def test_every_page_of_docs_can_be_reached_from_its_index() -> None:
     reached, queue = set(), [ROOT / "docs/README.md"]
     while queue:

@@ -108,7 +108,15 @@ def imported_modules(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize(
     "tool",
-    ["stubs", "diagrams", "reference", "sdk_reference", "protocol_reference", "requirements"],
+    [
+        "stubs",
+        "diagrams",
+        "reference",
+        "command_reference",
+        "sdk_reference",
+        "protocol_reference",
+        "requirements",
+    ],
 )
 def test_generated_files_are_fresh(tool: str) -> None:
     command = [sys.executable, f"tools/{tool}.py", "--check"]

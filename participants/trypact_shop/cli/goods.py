@@ -93,7 +93,7 @@ def coupons(owner: int | None, as_json: bool) -> None:
 @click.argument("quantity", type=click.IntRange(0, 10**7))
 @click.option("--name", required=True, help="Name of the goods.")
 @click.option("--price", type=click.IntRange(0, 10**12), required=True, help="Price in cents.")
-@click.option("--warehouse", type=ID, default=1, show_default=True)
+@click.option("--warehouse", type=ID, default=1, show_default=True, help="Where they go.")
 def add_stock(sku_id: int, quantity: int, name: str, price: int, warehouse: int) -> None:
     """Add pieces of a sku to a warehouse."""
     from trypact_shop.v1 import inventory_pb2

@@ -104,7 +104,13 @@ def _require_coordinator(coordinator: str) -> None:
 
 
 @click.command()
-@click.option("--buyers", type=click.IntRange(1, 10_000), default=8, show_default=True)
+@click.option(
+    "--buyers",
+    type=click.IntRange(1, 10_000),
+    default=8,
+    show_default=True,
+    help="So many of them.",
+)
 def seed(buyers: int) -> None:
     """Fill the shop with goods in two warehouses, and buyers with money and coupons."""
     from trypact_shop import seed as seeds

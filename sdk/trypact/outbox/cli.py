@@ -42,7 +42,13 @@ def _of_an_outbox(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice([str(state) for state in State], case_sensitive=False),
     help="Only these; repeatable.  [default: those that have not ended]",
 )
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, PAGE_MAX))
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, PAGE_MAX),
+    help="At most so many.",
+)
 def list_(database: str, table: str, states: tuple[str, ...], limit: int) -> None:
     """Count the messages in each state, and show those that have not ended, oldest first."""
     wanted = [State(state) for state in states] or list(WAITING)
