@@ -1,14 +1,20 @@
 """The how-to pages, followed to the letter: their files, their commands, their output."""
 
 import asyncio
+import inspect
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import trypact
+import trypact.outbox
 from trypact_shop.demo.ports import Ports
 from trypact_shop.endpoints import ENDPOINTS, variable_of
 
 from tests.docs.conftest import Desk
 from tests.docs.pages import sections
+from tests.tidy.repository import ROOT
 
 REGISTERED = "is registered with the coordinator"
 
@@ -126,3 +132,30 @@ async def test_the_page_about_the_shop_does_what_it_says(desk: Desk) -> None:
     said = await asyncio.to_thread(shop.wait_for, r"balance ended .*the others go on; again: (.*)")
     assert again[0].partition(" --coordinator")[0].partition("python ")[2] in said[1]
     ports.close()
+
+
+@pytest.mark.parametrize("describe", [trypact.tcc, trypact.saga, trypact.message, trypact.notice])
+def test_the_page_about_branches_knows_every_word_about_a_kind(
+    describe: Callable[..., Any],
+) -> None:
+    page = (ROOT / "docs/how-to/branches.md").read_text()
+    words = set(inspect.signature(describe).parameters) - {"action", "payload"}
+
+    assert f"| `{describe.__name__}` |" in page
+    assert [word for word in words if f"{word}=" not in page] == []
+
+
+def test_the_page_about_fences_has_a_place_for_each() -> None:
+    page = (ROOT / "docs/how-to/fences.md").read_text()
+    # What others implement.
+    ports = {"Fence", "AsyncFence"}
+    fences = {name for name in trypact.fence.__all__ if name.endswith("Fence")} - ports
+
+    assert [name for name in fences if f"`{name}" not in page] == []
+
+
+def test_the_page_about_outboxes_has_a_place_for_each_publisher() -> None:
+    page = (ROOT / "docs/how-to/outbox.md").read_text()
+    publishers = {name for name in trypact.outbox.__all__ if name.endswith("Publisher")}
+
+    assert [name for name in publishers - {"Publisher"} if f"| `{name}(" not in page] == []
