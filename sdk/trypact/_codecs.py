@@ -59,7 +59,7 @@ class _Msgspec:
         import msgspec
 
         try:
-            return msgspec.to_builtins(value, str_keys=True)
+            return msgspec.to_builtins(value, str_keys=True, order="deterministic")
         except (TypeError, ValueError) as error:
             raise PayloadError(path, str(error)) from error
 
@@ -82,7 +82,8 @@ class _Pydantic:
 
     def plain(self, value: Any, path: str) -> Any:
         try:
-            return value.model_dump(mode="json", by_alias=True, round_trip=True)
+            plain = value.model_dump(mode="json", by_alias=True, round_trip=True)
+            return _in_order(plain, value.model_dump(by_alias=True, round_trip=True))
         except ValueError as error:
             raise PayloadError(path, str(error)) from error
 
@@ -94,6 +95,18 @@ class _Pydantic:
             for name in first["loc"]:
                 path = below(path, name)
             raise PayloadError(path, first["msg"]) from error
+
+
+def _in_order(plain: Any, value: Any) -> Any:
+    """Return JSON's values of a value, with its sets sorted: theirs differs between processes."""
+    if isinstance(value, set | frozenset) and isinstance(plain, list):
+        return sorted(plain, key=json.dumps)
+    if isinstance(value, dict) and isinstance(plain, dict) and len(value) == len(plain):
+        items = zip(plain.items(), value.values(), strict=True)
+        return {name: _in_order(item, inside) for (name, item), inside in items}
+    if isinstance(value, list | tuple) and isinstance(plain, list) and len(value) == len(plain):
+        return [_in_order(item, inside) for item, inside in zip(plain, value, strict=True)]
+    return plain
 
 
 class _Protobuf:

@@ -56,6 +56,15 @@ class ModelOrder(pydantic.BaseModel):
         return len(self.lines)
 
 
+class StructTags(msgspec.Struct):
+    tags: set[str]
+
+
+class ModelTags(pydantic.BaseModel):
+    tags: frozenset[str]
+    pages: dict[str, list[set[int]]] = {}
+
+
 @dataclasses.dataclass
 class Parcel:
     struct: StructLine
@@ -208,3 +217,14 @@ def test_a_model_that_cannot_be_written_is_named_by_its_field(value: Any, field:
         encode(value)
 
     assert caught.value.field == field
+
+
+def test_equal_sets_are_equal_bytes_in_every_process() -> None:
+    # Their own order depends on the process, or on what they once held.
+    words = {f"tag {number}" for number in range(50)}
+    in_order = json.dumps(sorted(words), separators=(",", ":"))
+
+    assert encode(StructTags(words)) == f'{{"tags":{in_order}}}'.encode()
+    for tags in (StructTags(words), ModelTags(tags=frozenset(words), pages={"a": [{300, 5}]})):
+        assert in_order.encode() in encode(tags)
+        assert decode(encode(tags), type(tags)) == tags
