@@ -45,7 +45,7 @@ def opened(script: Script, patience: float = 10.0) -> OpenTransaction:
 
 
 def try_(tx: OpenTransaction, branch_id: str = "") -> Any:
-    return tx._try("bank.freeze", {"amount": 1}, "tcc", branch_id, (), Any)
+    return tx._try("bank.freeze", {"amount": 1}, Any, kind="tcc", id=branch_id)
 
 
 def test_begin_rides_with_the_first_try_only() -> None:
@@ -274,7 +274,7 @@ def test_branch_ids_are_used_once_in_a_transaction() -> None:
     with pytest.raises(errors.BranchConflict, match="'stock' is used twice"):
         tx.message("m.mail", id="stock")
     with pytest.raises(errors.InvalidRequest, match="a message has no Try"):
-        script.drive(tx._try("bank.freeze", None, "message", "", (), Any))
+        script.drive(tx._try("bank.freeze", None, Any, kind="message", id=""))
 
 
 def test_execute_sends_ids_that_it_chose_before() -> None:
