@@ -15,7 +15,7 @@ from trypact.clock import now_us
 from trypact.errors import InvalidRequest
 from trypact.inbox.tables import State, Statements, inbox_table
 from trypact.limits import shortened
-from trypact.outbox.message import GROUP_BYTES_MAX, Message
+from trypact.outbox.message import GROUP_BYTES_MAX, Message, text_of
 
 PAGE_MAX = 1_000
 
@@ -100,12 +100,10 @@ class Inbox:
         table: Table | None = None,
         now: Callable[[], int] = now_us,
     ) -> None:
-        if not 1 <= len(group.encode()) <= GROUP_BYTES_MAX:
-            raise InvalidRequest(f"group: is {group!r}; allowed: 1 to {GROUP_BYTES_MAX} bytes")
         if attempts_max < 1:
             raise InvalidRequest(f"attempts_max: is {attempts_max}; allowed: at least 1")
         self._attempts_max = attempts_max
-        self.group = group
+        self.group = text_of("group", group, GROUP_BYTES_MAX, required=True)
         self.table = inbox_table(MetaData()) if table is None else table
         self._sql = Statements(self.table)
         self._now = now

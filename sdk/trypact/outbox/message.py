@@ -86,12 +86,12 @@ class Message:
         id: str = "",  # noqa: A002
     ) -> None:
         values = {
-            "topic": _text("topic", topic, TOPIC_BYTES_MAX, required=True),
+            "topic": text_of("topic", topic, TOPIC_BYTES_MAX, required=True),
             "payload": _data(topic, payload),
-            "key": _text("key", key, KEY_BYTES_MAX),
-            "tag": _text("tag", tag, TAG_BYTES_MAX),
-            "group": _text("group", group, GROUP_BYTES_MAX),
-            "id": _text("id", id, ID_BYTES_MAX) or new_xid(),
+            "key": text_of("key", key, KEY_BYTES_MAX),
+            "tag": text_of("tag", tag, TAG_BYTES_MAX),
+            "group": text_of("group", group, GROUP_BYTES_MAX),
+            "id": text_of("id", id, ID_BYTES_MAX) or new_xid(),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -111,10 +111,11 @@ def received(topic: str, payload: bytes, *, id: str, **names: str) -> Message:  
     Raises InvalidRequest for one without an id: with a fresh one each time it is delivered, no
     duplicate of it would be known again.
     """
-    return Message(topic, payload, id=_text("id", id, ID_BYTES_MAX, required=True), **names)
+    return Message(topic, payload, id=text_of("id", id, ID_BYTES_MAX, required=True), **names)
 
 
-def _text(field: str, value: Any, bytes_max: int, *, required: bool = False) -> str:
+def text_of(field: str, value: Any, bytes_max: int, *, required: bool = False) -> str:
+    """Return a text that every database and broker keeps. Raises InvalidRequest, LimitExceeded."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{field}: is a {type(value).__name__}; allowed: a string")
     if required and not value:
@@ -122,6 +123,9 @@ def _text(field: str, value: Any, bytes_max: int, *, required: bool = False) -> 
     if not value.isprintable():
         # What is no text in every database and every broker.
         raise InvalidRequest(f"{field}: is {value!r}; allowed: printable characters only")
+    if value != value.strip():
+        # MySQL compares without spaces at the end, and NATS takes them away.
+        raise InvalidRequest(f"{field}: is {value!r}; allowed: no spaces at its ends")
     size_bytes = len(value.encode())
     if size_bytes > bytes_max:
         raise LimitExceeded(

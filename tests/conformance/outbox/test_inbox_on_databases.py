@@ -230,7 +230,7 @@ def test_handlers_have_to_fit_their_engine(shop: Shop, inbox: Inbox) -> None:
 
     with pytest.raises(TypeError, match="async def"):
         Consumer(shop.engine, inbox, handle)
-    with pytest.raises(trypact.errors.InvalidRequest, match="group: is ''; allowed: 1 to 64"):
+    with pytest.raises(trypact.errors.InvalidRequest, match="group: is empty; allowed: 1 to 64"):
         Inbox("")
     with pytest.raises(trypact.errors.InvalidRequest, match="attempts_max: is 0; allowed: at le"):
         Inbox("shipping", attempts_max=0)

@@ -411,6 +411,7 @@ async def test_the_largest_message_goes_through(shop: Shop) -> None:
         ({"topic": ""}, "topic: is empty; allowed: 1 to 129 bytes"),
         ({"topic": "t" * 130}, "topic: is 130 bytes long; allowed: at most 129"),
         ({"topic": "t", "key": "ü" * 65}, "key: is 130 bytes long; allowed: at most 128"),
+        ({"topic": "t", "id": "m1 "}, "id: is 'm1 '; allowed: no spaces at its ends"),
         ({"topic": "t", "tag": 1}, "tag: is a int; allowed: a string"),
         ({"topic": "t", "id": "a\0b"}, "id: is 'a\\\\x00b'; allowed: printable characters only"),
         ({"topic": "t", "payload": b"x" * 262_145}, "payload of t: is 262145 bytes long"),
