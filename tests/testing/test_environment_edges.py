@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ async def test_the_script_of_an_operation_goes_before_that_of_its_action(
 
     with pytest.raises(trypact.TransactionCancelled, match="no"):
         await env.execute("order.submit", [RESERVE])
+
+
+async def test_a_timer_outlives_its_coordinator_and_a_month_is_over_at_once(
+    env: Environment, warehouse: Warehouse
+) -> None:
+    began = time.monotonic()
+    await env.execute("remind", [message("warehouse.tell", delay=30 * 86_400)], xid="monthly")
+    await env.restart()
+
+    await env.advance(days=29, hours=23, minutes=59, seconds=59)
+    assert warehouse.mail == []
+    await env.advance(seconds=1)
+
+    assert warehouse.mail == ["monthly"]
+    # With a look at the journal in each virtual second it would be more than a minute.
+    assert time.monotonic() - began < 20
 
 
 class Office:
