@@ -64,7 +64,7 @@ def test_the_page_about_tests_knows_every_case() -> None:
 def test_the_page_about_simulations_says_what_its_examples_say(desk: Desk) -> None:
     desk.save(sections(EXAMINE)[""])
     page = sections(SIMULATE)
-    run_as_shown(desk, page["A hundred bad days"])
+    run_as_shown(desk, page["Thirty bad days"])
 
     script, again, repeats = page["A bad day, once more"]
     desk.save([script])
