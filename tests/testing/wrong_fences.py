@@ -287,6 +287,22 @@ class CancelsWhatItRefused(RightFence):
     cancel_of_refused = runs
 
 
+class RefusesToCancelWhatItRefused(RightFence):
+    caught_by = "refusal-is-kept"
+    cancel_of_refused = refuses
+
+
+class KeepsWhatItDidBeforeItRefused(RightFence):
+    """A refusal that does not undo what came before it."""
+
+    caught_by = "refusal-is-kept"
+
+    def first_try(self, key: Any, handler: Handler) -> Answer:
+        answer = super().first_try(key, handler)
+        self.ledger["held"] += isinstance(answer, Refused)
+        return answer
+
+
 class RefusesForAnotherReasonEachTime(RightFence):
     caught_by = "refusal-is-kept"
 
@@ -314,6 +330,13 @@ class KnowsOnlyTheXid(RightFence):
 
     def key(self, call: FencedCall) -> Any:
         return call.xid
+
+
+class KnowsOnlyTheBranch(RightFence):
+    caught_by = "keys-are-exact"
+
+    def key(self, call: FencedCall) -> Any:
+        return call.branch_id
 
 
 class DeliversTwice(RightFence):
