@@ -28,6 +28,15 @@ again), the **operator** of the coordinator or its journal, or **us** (a bug).
 
 """
 
+SERVICES_HEAD = """
+## What services say
+
+A service that [joins](../how-to/joining.md) the transaction of its caller tells it what went wrong
+as a status whose details begin with a reason: one of those above, or one of these. The **business**
+has said no; that is an answer, and nothing is to be mended.
+
+"""
+
 LIMITS_HEAD = """\
 # Limits
 
@@ -72,13 +81,19 @@ BOUNDS = {
 
 
 def errors_page() -> str:
+    services = errors_table(by_services=True)
+    return GENERATED + ERRORS_HEAD + errors_table(by_services=False) + SERVICES_HEAD + services
+
+
+def errors_table(*, by_services: bool) -> str:
     head = "| reason | gRPC status | whose | what |\n| --- | --- | --- | --- |\n"
     rows = [
         f"| [`{entry.reason}`](errors/{entry.reason}.md) | `{entry.status}` "
         f"| {entry.advice.whose} | {entry.what} |"
         for entry in entries().values()
+        if entry.by_services is by_services
     ]
-    return GENERATED + ERRORS_HEAD + head + "\n".join(rows) + "\n"
+    return head + "\n".join(rows) + "\n"
 
 
 def error_page(entry: Entry) -> str:

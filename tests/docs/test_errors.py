@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import trypact_coordinator
+from trypact import Decision, Outcome, State
 from trypact import errors as sdk_errors
+from trypact.joining import status_of
 from trypact.v1 import admin_pb2, initiator_pb2
 from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.cli.catalogue import entries
@@ -20,6 +22,26 @@ from tests.integration.server.house import MESSAGE, House, branch, keep_house, r
 from tests.tidy.repository import ROOT
 
 PAGES = ROOT / "docs/reference/errors"
+# What services say to their callers, and no coordinator does.
+SAID: dict[str, sdk_errors.TrypactError] = {
+    "TRANSACTION_CANCELLED": sdk_errors.TransactionCancelled(
+        Outcome("order-17", "order", State.CANCELLED, Decision.CANCEL, reason="the deadline passed")
+    ),
+    "BRANCH_REFUSED": sdk_errors.BranchRefused(
+        "order-17", "Reserve/reserve", "inventory.reserve", "out_of_stock"
+    ),
+    "OUTCOME_UNKNOWN": sdk_errors.OutcomeUnknown("order-17", "it did not answer within 30 s"),
+    "COORDINATOR_UNAVAILABLE": sdk_errors.CoordinatorUnavailable(
+        "the coordinator at 127.0.0.1:7000 does not answer (connection refused)"
+    ),
+    "NO_TRANSACTION": sdk_errors.NoTransaction(
+        "this method only works inside a transaction; call it in the block of one, through "
+        "trypact.interceptors.ClientInterceptor"
+    ),
+    "PAYLOAD_ERROR": sdk_errors.PayloadError(
+        "payload.lines[0].price", "is nan, which JSON cannot carry"
+    ),
+}
 
 
 def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
@@ -37,20 +59,32 @@ def test_every_error_of_every_module_has_an_entry_and_a_page() -> None:
     reasons = {error.reason for error in raised}
 
     assert {JournalError.reason, "INTERNAL"} < reasons
-    assert reasons == set(entries()) == set(ADVICE)
-    assert reasons == {path.stem for path in PAGES.iterdir()}
+    assert reasons == set(ADVICE)
+    assert reasons | set(SAID) == set(entries())
+    assert set(entries()) == {path.stem for path in PAGES.iterdir()}
 
 
-@pytest.mark.parametrize("reason", list(ADVICE))
+@pytest.mark.parametrize("reason", list(SAID))
+def test_what_services_say_to_their_callers_has_an_entry_and_a_page(reason: str) -> None:
+    entry = entries()[reason]
+    code, details = status_of(SAID[reason])
+
+    assert (code.name, details) == (entry.status, f"{reason}: {entry.advice.example}")
+    assert entry.what == (type(SAID[reason]).__doc__ or "").partition("\n\n")[0]
+    page = (ROOT / "docs/how-to/joining.md").read_text()
+    assert f"`{reason}: ...`" in page
+
+
+@pytest.mark.parametrize("reason", list(entries()))
 def test_an_entry_says_when_whose_and_what_to_do(
     reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    advice = ADVICE[reason]
+    advice = entries()[reason].advice
 
-    assert advice.whose in ("caller", "nobody", "operator", "us")
+    assert advice.whose in ("business", "caller", "nobody", "operator", "us")
     assert advice.when.endswith(".")
     assert advice.todo.endswith(".")
-    raised = sdk_errors.by_code(reason)
+    raised = type(SAID[reason]) if reason in SAID else sdk_errors.by_code(reason)
     assert advice.raises == (raised.__name__ if raised else "")
 
     assert main(["explain", reason]) == 0

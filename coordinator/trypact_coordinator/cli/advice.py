@@ -10,7 +10,8 @@ from typing import NamedTuple
 class Advice(NamedTuple):
     """What the reader of an error needs besides its message.
 
-    `whose` is "caller", "nobody" (it passes), "operator" or "us" (a bug); `todo` and `when` are
+    `whose` is "caller", "nobody" (it passes), "operator", "us" (a bug) or "business" (a participant
+    said no, as it may); `todo` and `when` are
     sentences, `todo` short enough for a terminal's line; `example` is a message as it is said;
     `raises` is the class of `trypact.errors` that a service of the Python SDK meets, "" for what
     never crosses the wire.
