@@ -7,6 +7,7 @@ same call therefore always means the same branches.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,6 +47,8 @@ class Carried:
     _unsettled: dict[str, str] = field(default_factory=dict)
     # Calls that had no answer yet when they were last looked at.
     _open: list[tuple[str, Any]] = field(default_factory=list)
+    # Threads may add to one block at once, and two branches with one id would be one.
+    _naming: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def unsettled(self) -> dict[str, str]:
@@ -65,10 +68,13 @@ class Carried:
             after = tuple(f"{self._prefix}{name}" for name in branch.after)
             own = branch.id and f"{self._prefix}{branch.id}"
             branch = replace(branch, id=own, after=after)
-        (named,) = with_ids([branch], self._ids, self._prefix)
-        if named.id in self._ids:
-            raise BranchConflict(f"branch id {named.id!r} is used twice in transaction {self.xid}")
-        self._ids.add(named.id)
+        with self._naming:
+            (named,) = with_ids([branch], self._ids, self._prefix)
+            if named.id in self._ids:
+                raise BranchConflict(
+                    f"branch id {named.id!r} is used twice in transaction {self.xid}"
+                )
+            self._ids.add(named.id)
         return named
 
     def leaving(self, method: str, call_id: str = "") -> str:
@@ -76,11 +82,12 @@ class Carried:
 
         A call that its caller named keeps that name, so that it can be repeated.
         """
-        if call_id:
-            call_id = f"{self._prefix}{call_id}"
-        else:
-            call_id = free_id(f"{self._prefix}{method.rpartition('/')[2]}", self._ids)
-        self._ids.add(call_id)
+        with self._naming:
+            if call_id:
+                call_id = f"{self._prefix}{call_id}"
+            else:
+                call_id = free_id(f"{self._prefix}{method.rpartition('/')[2]}", self._ids)
+            self._ids.add(call_id)
         if len(call_id) > CALL_ID_BYTES_MAX:
             call_id = hashlib.blake2b(call_id.encode(), digest_size=8).hexdigest()
         self._unsettled[call_id] = f"the call {call_id} of {method} has no answer"
@@ -149,7 +156,8 @@ def arriving(metadata: Metadata | None) -> Carried | None:
     Raises InvalidRequest where it brings one without saying which call it is: what it adds could
     then not be told from what other calls add.
     """
-    found = {key: value for key, value in metadata or () if key in (XID_KEY, CALL_KEY)}
+    # gRPC writes keys in lower case, HTTP's frameworks as they like.
+    found = {key.lower(): value for key, value in metadata or ()}
     xid, call_id = found.get(XID_KEY), found.get(CALL_KEY)
     if not xid:
         return None

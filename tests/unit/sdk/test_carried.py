@@ -1,5 +1,9 @@
 """How a transaction that is carried from service to service names what is added to it."""
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from trypact import errors, tcc
 from trypact._carried import CALL_ID_BYTES_MAX, Carried, arriving, carrying, here
@@ -49,6 +53,31 @@ def test_ids_stay_within_their_limit_however_far_a_call_goes_and_however_it_is_c
     # Another process finds the same ones.
     again = Carried("17", ids[-2]).leaving(RESERVE)
     assert again == ids[-1]
+
+
+def test_threads_that_add_at_once_get_ids_of_their_own() -> None:
+    carried, started = Carried("17"), threading.Barrier(8)
+
+    def add(_: int) -> list[str]:
+        started.wait(10)
+        return [carried.named(tcc("stock.reserve")).id for _ in range(100)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            ids = [each for added in threads.map(add, range(8)) for each in added]
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert len(set(ids)) == len(ids) == 800
+
+
+def test_what_a_call_brings_is_found_however_its_headers_are_written() -> None:
+    carried = arriving([("Trypact-Xid", "17"), ("Trypact-Call", "first"), ("Host", "shop")])
+
+    assert carried is not None
+    assert (carried.xid, carried.call_id) == ("17", "first")
 
 
 def test_a_call_is_settled_by_whatever_tells_what_it_did() -> None:
