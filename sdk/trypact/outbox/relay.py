@@ -133,6 +133,7 @@ class Relay:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._stopping.clear()
         self._running = asyncio.create_task(self.run())
         return self
 

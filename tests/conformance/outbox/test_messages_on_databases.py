@@ -121,6 +121,15 @@ def test_a_commit_succeeds_though_the_loop_of_a_relay_has_ended(shop: Shop) -> N
     relay.get_coro().close()  # type: ignore[union-attr]
 
 
+async def test_a_relay_that_was_stopped_serves_again_when_it_is_entered_again(shop: Shop) -> None:
+    relay = shop.relay()
+    for served in (1, 2):
+        shop.order(f"order {served}")
+        async with relay:
+            await shop.postbox.given(served)
+    assert shop.postbox.topics == ["order 1", "order 2"]
+
+
 async def test_a_relay_finds_at_its_next_poll_what_another_process_wrote(shop: Shop) -> None:
     elsewhere = Outbox(now=lambda: shop.clock_us)
     async with shop.relay(poll=0.01):
