@@ -8,12 +8,12 @@ from grpc_health.v1 import health_pb2
 
 from trypact import _exchange, errors
 from trypact._exchange import Conversation, Exchange
+from trypact._framing import read
 from trypact.branches import Branch, with_ids, word, write
 from trypact.ids import new_xid
 from trypact.kinds import Operation, Until
 from trypact.limits import shortened
 from trypact.outcome import Outcome, Reported, Standing, decision_of, outcome_of
-from trypact.payload import encode
 from trypact.v1 import initiator_pb2, transaction_pb2
 
 Wait = Literal["settled", "decided"]
@@ -114,15 +114,18 @@ def report(
     refused: str | None,
 ) -> Conversation[Reported]:
     """Tell the coordinator how a PENDING operation ended."""
+    asked: Operation = word(Operation, "operation", operation)
     if refused is None:
-        answer = transaction_pb2.Answer(ok=transaction_pb2.Answer.Ok(result=encode(ok)))
+        reserves = asked is Operation.TRY
+        result, expires_at_us = read(ok, f"a report of {asked}", reserves=reserves)
+        told = transaction_pb2.Answer.Ok(result=result, expires_at_us=expires_at_us)
+        answer = transaction_pb2.Answer(ok=told)
     elif ok is None:
         answer = transaction_pb2.Answer(
             refused=transaction_pb2.Answer.Refused(reason=shortened(refused))
         )
     else:
         raise errors.InvalidRequest("ok, refused: both are given; allowed: one of them")
-    asked: Operation = word(Operation, "operation", operation)
     request = initiator_pb2.ReportBranchRequest(
         xid=xid, branch_id=branch_id, operation=asked.wire, answer=answer
     )

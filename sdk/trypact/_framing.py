@@ -6,7 +6,9 @@ into a frame, so that whoever asks again is told the same instant as the first t
 
 from typing import Any, NamedTuple
 
-from trypact.errors import ResultTooLarge
+from trypact.call import Reserved
+from trypact.clock import now_us
+from trypact.errors import ParticipantError, ResultTooLarge
 from trypact.limits import RESULT_BYTES_MAX
 from trypact.payload import encode
 
@@ -23,17 +25,31 @@ class Framed(NamedTuple):
     expires_at_us: int = 0
 
 
-def kept(result: Any, whose: str, expires_at_us: int = 0) -> bytes:
-    """Return what a fence keeps of a result, whatever value that is.
+def read(result: Any, whose: str, *, reserves: bool) -> Framed:
+    """Return a result, whatever value that is, as it travels.
 
     Args:
-        result: what a handler or an effect has returned.
+        result: what a handler or an effect has returned, or what has been reported.
         whose: who that was, for the error.
-        expires_at_us: see `Framed`.
+        reserves: whether it may be a `Reserved`.
 
-    Raises ResultTooLarge, and PayloadError for what cannot be encoded.
+    Raises ParticipantError for a `Reserved` where nothing is reserved, and PayloadError for what
+    cannot be encoded.
     """
-    data = encode(result)
+    if isinstance(result, Framed):
+        return result
+    if not isinstance(result, Reserved):
+        return Framed(encode(result))
+    if not reserves:
+        raise ParticipantError(
+            f"{whose} answered Reserved; allowed: in the Try of a tcc branch, which alone reserves"
+        )
+    return Framed(encode(result.result), now_us() + round(result.expires_in * 1_000_000))
+
+
+def kept(result: Any, whose: str, *, reserves: bool) -> bytes:
+    """Return what a fence keeps of a result; see `read`, and raises ResultTooLarge besides."""
+    data, expires_at_us = read(result, whose, reserves=reserves)
     if len(data) > RESULT_BYTES_MAX:
         raise ResultTooLarge(
             f"the result of {whose} is {len(data)} bytes long; allowed: at most {RESULT_BYTES_MAX}"

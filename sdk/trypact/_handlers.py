@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from trypact._framing import kept
-from trypact.call import Arrived, Call, PendingType, Reserved
-from trypact.clock import now_us
+from trypact.call import Arrived, Call, PendingType
 from trypact.errors import (
     ParticipantError,
     PayloadError,
@@ -170,13 +169,5 @@ def _kept(call: Call[Any], result: Any) -> bytes | PendingType:
     """Return what the fence keeps of a handler's result."""
     if isinstance(result, PendingType):
         return result
-    expires_at_us = 0
-    if isinstance(result, Reserved):
-        if call.kind is not Kind.TCC or call.operation is not Operation.TRY:
-            raise ParticipantError(
-                f"{call.action} {call.operation} of a {call.kind} branch answered Reserved; "
-                "allowed: in the Try of a tcc branch, which alone reserves"
-            )
-        expires_at_us = now_us() + round(result.expires_in * 1_000_000)
-        result = result.result
-    return kept(result, f"{call.action} {call.operation}", expires_at_us)
+    reserves = call.kind is Kind.TCC and call.operation is Operation.TRY
+    return kept(result, f"{call.action} {call.operation}", reserves=reserves)

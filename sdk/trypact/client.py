@@ -219,7 +219,7 @@ class Client:
             xid: the transaction.
             branch_id: the branch.
             operation: "try", "confirm", "cancel" or "deliver".
-            ok: the result, if it went well.
+            ok: the result, if it went well; that of a tcc branch's Try may be Reserved.
             refused: the reason, if it is a business no.
         """
         return await self._drive(

@@ -86,11 +86,12 @@ class Reporter:
             operation: which one was answered with PENDING: "try", "confirm", "cancel" or
                 "deliver". The end of a Try that comes late never ends its Cancel.
             effect: a function of the fence's open connection. What it writes there is committed
-                together with the operation's end, or not at all. It returns the result, or raises
-                Refuse; whatever else it raises is raised here, and the operation stays PENDING.
+                together with the operation's end, or not at all. It returns the result (that of
+                a tcc branch's Try may be Reserved), or raises Refuse; whatever else it raises is
+                raised here, and the operation stays PENDING.
         """
         asked = Operation(operation)
-        end = self._fence.finish(xid, branch_id, asked, _plain(effect))
+        end = self._fence.finish(xid, branch_id, asked, _plain(effect, asked))
         try:
             reported = self._client.report(xid, branch_id, asked, **_said_of(end))
         except (CoordinatorUnavailable, OutcomeUnknown) as error:
@@ -138,12 +139,13 @@ class AsyncReporter:
         end: Ok | Refused
         if not is_async(self._fence.finish):
             finish = self._fence.finish
-            end = await asyncio.to_thread(finish, xid, branch_id, operation, _plain(effect))
+            plain = _plain(effect, operation)
+            end = await asyncio.to_thread(finish, xid, branch_id, operation, plain)
             return end
 
         async def awaited(connection: Any) -> bytes:
             result = effect(connection)
-            return _encoded(await result if isawaitable(result) else result)
+            return _encoded(await result if isawaitable(result) else result, operation)
 
         end = await self._fence.finish(xid, branch_id, operation, awaited)
         return end
@@ -156,24 +158,24 @@ def _refusing(reason: str) -> Effect:
     return refuse
 
 
-def _plain(effect: Effect) -> Callable[[Any], bytes]:
+def _plain(effect: Effect, operation: Operation) -> Callable[[Any], bytes]:
     """Return an effect as a fence runs it that awaits nothing. Raises TypeError."""
     if is_async(effect):
         raise TypeError("the effect is async, and its fence is not; allowed: a plain function")
-    return lambda connection: _encoded(effect(connection))
+    return lambda connection: _encoded(effect(connection), operation)
 
 
-def _encoded(result: Any) -> bytes:
+def _encoded(result: Any, operation: Operation) -> bytes:
     """Return what the fence keeps of an effect's result."""
     if result is PENDING:
         raise ParticipantError("an effect answered PENDING; allowed: its result, or Refuse")
-    return kept(result, "an effect")
+    return kept(result, f"an effect of {operation}", reserves=operation is Operation.TRY)
 
 
 def _said_of(end: Ok | Refused) -> dict[str, Any]:
     """Return how the operation ended, as `client.report` takes it."""
     if isinstance(end, Ok):
-        return {"ok": unframed(end.result).result}
+        return {"ok": unframed(end.result)}
     return {"refused": end.reason}
 
 

@@ -94,7 +94,7 @@ class AsyncSqlAlchemyFence:
         await connection.run_sync(complete)
 
     async def finish(
-        self, xid: str, branch_id: str, operation: Operation, effect: AsyncEffect
+        self, xid: str, branch_id: str, operation: Operation | str, effect: AsyncEffect
     ) -> Ok | Refused:
         """Complete a PENDING operation in a transaction of its own; see `LocalFence.finish`."""
 
@@ -135,7 +135,7 @@ class AsyncExternalFence:
         return await greenlet_spawn(self._external.run, call, awaited)
 
     async def finish(
-        self, xid: str, branch_id: str, operation: Operation, effect: AsyncEffect
+        self, xid: str, branch_id: str, operation: Operation | str, effect: AsyncEffect
     ) -> Ok | Refused:
         """Complete an operation whose end comes from elsewhere; see `ExternalFence.finish`."""
         return await self._fence.finish(xid, branch_id, operation, effect)

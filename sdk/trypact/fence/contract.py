@@ -103,7 +103,7 @@ class FinishingFence(Protocol):
     """A fence that can complete a PENDING operation in a local transaction of its own."""
 
     def finish(
-        self, xid: str, branch_id: str, operation: Operation, effect: Callable[[Any], Any], /
+        self, xid: str, branch_id: str, operation: Operation | str, effect: Callable[[Any], Any], /
     ) -> Any:
         """Run the effect in an open transaction, and complete the operation with what it returns.
 

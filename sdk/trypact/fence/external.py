@@ -121,7 +121,7 @@ class ExternalFence:
         return Pending() if isinstance(said, PendingType) else self._end(call, Ok(said))
 
     def finish(
-        self, xid: str, branch_id: str, operation: Operation, effect: Callable[[Any], bytes]
+        self, xid: str, branch_id: str, operation: Operation | str, effect: Callable[[Any], bytes]
     ) -> Ok | Refused:
         """Complete an operation whose end comes from elsewhere; see `LocalFence.finish`.
 

@@ -207,7 +207,7 @@ class LocalFence:
             branch_id: the branch.
             operation: which one: "try", "confirm", "cancel" or "deliver". The end of a Try that
                 comes late is so never taken for the end of its Cancel.
-            ok: the result, if it went well.
+            ok: the result, if it went well; that of a tcc branch's Try may be Reserved.
             refused: the reason, if it is a business no; the effect must not be done then.
 
         Raises NotPending if that operation is not pending, and CancelledMeanwhile for a Try whose
@@ -216,7 +216,8 @@ class LocalFence:
         """
         asked = Operation(operation)
         if refused is None:
-            answer: Ok | Refused = Ok(kept(ok, f"the {asked} of branch {branch_id!r}"))
+            whose, reserves = f"the {asked} of branch {branch_id!r}", asked is Operation.TRY
+            answer: Ok | Refused = Ok(kept(ok, whose, reserves=reserves))
         elif ok is None:
             answer = Refused(shortened(refused))
         else:
@@ -229,7 +230,7 @@ class LocalFence:
         self,
         xid: str,
         branch_id: str,
-        operation: Operation,
+        operation: Operation | str,
         effect: Callable[[Any], bytes],
     ) -> Ok | Refused:
         """Complete an operation that was answered with PENDING, in a local transaction of its own.
@@ -244,7 +245,8 @@ class LocalFence:
 
         Raises NotPending, CancelledMeanwhile, FenceUnavailable, and what `effect` raises.
         """
-        return self.insist(lambda: self._finish_once((xid, branch_id), operation, effect))
+        asked = Operation(operation)
+        return self.insist(lambda: self._finish_once((xid, branch_id), asked, effect))
 
     def _finish_once(
         self, key: Key, operation: Operation, effect: Callable[[Any], bytes]

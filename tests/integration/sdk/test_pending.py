@@ -250,3 +250,34 @@ async def test_a_reservation_that_expires_shortens_the_deadline(
             await client.execute("order", [tcc("bank.seat"), tcc("bank.charge")], timeout=600.0)
 
     assert cancelled.value.reason.startswith("the deadline passed")
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("told", [True, False], ids=["by the report", "by the answer"])
+async def test_what_is_reserved_later_may_expire_too(
+    world: World, client: trypact.Client, told: bool
+) -> None:
+    branches = [tcc("bank.charge"), tcc("bank.charge")]
+    executed = asyncio.create_task(client.execute("order", branches, xid="17", timeout=600.0))
+    await world.bank.until(lambda: len(world.bank.calls) >= 2)
+    reserved = trypact.Reserved({"frozen": 30}, expires_in=0.3)
+    async with trypact.Client(NOWHERE, patience=0.01) as nobody:
+        reporter = world.bank.participant.reporter(client if told else nobody)
+        await reporter.complete("17", "charge", "try", reserved)
+
+    with pytest.raises(trypact.TransactionCancelled, match="the deadline passed"):
+        await executed
+
+
+async def test_only_a_try_is_completed_with_a_reservation(
+    world: World, client: trypact.Client, reporter: AsyncReporter
+) -> None:
+    reserved = trypact.Reserved(1, expires_in=60)
+    with pytest.raises(errors.ParticipantError, match="a report of confirm answered Reserved"):
+        await client.report("17", "charge", "confirm", ok=reserved)
+    executed = await begun(world, client)
+    with world.bank.engine.begin() as connection:
+        world.bank.fence.complete(connection, "17", "charge", "try", ok=reserved)
+    reported = await client.report("17", "charge", "try", ok=reserved)
+    assert reported.accepted or (await executed).confirmed
+    assert (await executed).result("charge") == 1

@@ -282,7 +282,9 @@ def test_a_reservation_says_when_it_ends_and_says_the_same_again(
 def test_only_the_try_of_a_tcc_branch_reserves(shop: trypact.Participant) -> None:
     shop.message("reserve")(lambda call, connection: trypact.Reserved(None, expires_in=1))
 
-    with pytest.raises(ParticipantError, match="a message branch answered Reserved; allowed: in"):
+    with pytest.raises(
+        ParticipantError, match="deliver answered Reserved; allowed: in the Try of a tcc"
+    ):
         shop.answer(arrived(DELIVER, Kind.MESSAGE))
 
 
