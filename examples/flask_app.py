@@ -46,7 +46,7 @@ def book(number: int) -> tuple[dict[str, Any], int]:
     try:
         with client.transaction("booking", timeout=10.0) as tx:
             row = tx.try_("train.hold", flask.request.json["seats"], returns=int)
-    except trypact.BranchRefused as no:
+    except (trypact.BranchRefused, trypact.TransactionCancelled) as no:
         return {"error": no.reason}, 409
     except (trypact.OutcomeUnknown, trypact.CoordinatorUnavailable):
         return {"error": f"not known yet: ask for {tx.xid}"}, 503

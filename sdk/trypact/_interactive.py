@@ -5,8 +5,8 @@ asked has given no result, is cancelled; only the initiator's block confirms.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -54,7 +54,15 @@ class Tries:
                 "new one from the client"
             )
         self._open = True
-        self._inside.enter_context(carrying(self._carried))
+        with ExitStack() as inside:
+            for surrounding in self._surroundings():
+                inside.enter_context(surrounding)
+            # All of it is there, and stays until the block is left.
+            self._inside = inside.pop_all()
+
+    def _surroundings(self) -> Iterator[AbstractContextManager[None]]:
+        """Yield what is bound inside of the block."""
+        yield carrying(self._carried)
 
     def _leave(self, error: BaseException | None) -> None:
         """Undo `_enter`; the block ended with that error, or well."""
@@ -193,9 +201,9 @@ class OpenTransaction(Tries):
             state = str(self._outcome.state)
         return f"<{type(self).__name__} {self.xid} {self._begin.name!r}: {state}>"
 
-    def _enter(self) -> None:
-        super()._enter()
-        self._inside.enter_context(asking(self._observer, self._begin))
+    def _surroundings(self) -> Iterator[AbstractContextManager[None]]:
+        yield from super()._surroundings()
+        yield asking(self._observer, self._begin)
 
     @property
     def outcome(self) -> Outcome:

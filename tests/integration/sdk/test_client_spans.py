@@ -111,6 +111,24 @@ async def test_what_an_initiator_asks_for_is_known_to_its_log_lines(world: World
     assert context.current() is None
 
 
+class Broken:
+    """An observer that fails before the block has begun."""
+
+    def asking(self, name: str, xid: str, /) -> contextlib.AbstractContextManager[str]:
+        raise RuntimeError("no exporter")
+
+
+async def test_a_block_that_cannot_be_entered_leaves_nothing_bound(world: World) -> None:
+    async with trypact.Client(world.endpoint, observer=Broken()) as client:
+        with pytest.raises(RuntimeError, match="no exporter"):
+            async with client.transaction("order"):
+                pass
+
+        assert context.current() is None
+        with pytest.raises(trypact.NoTransaction):
+            client.joined()
+
+
 async def test_a_refusal_is_an_answer_and_anything_else_an_error(
     spans: Spans, observed: trypact.Client
 ) -> None:
