@@ -27,8 +27,11 @@ MODULES = (
     "trypact.fence",
     "trypact.inbox",
     "trypact.interceptors",
+    "trypact.observed",
     "trypact.otel",
     "trypact.outbox",
+    "trypact.reporting",
+    "trypact.serving",
     "trypact.testing",
 )
 COLUMNS_MAX = 92

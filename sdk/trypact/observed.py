@@ -2,6 +2,8 @@
 
 An observer is how a service sees its handlers, or the transactions it opens, from outside, for
 example as spans (`trypact.otel`). Without one, nothing is paid for it.
+
+    >>> observed = Client("127.0.0.1:7000", observer=trypact.otel.ClientSpans())
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +14,28 @@ from trypact.call import Call
 from trypact.context import Context, bound
 from trypact.v1 import initiator_pb2
 
+__all__ = ["InitiatorObserver", "Observer"]
+
 
 class Observer(Protocol):
-    """Surrounds handlers."""
+    """Surrounds handlers.
+
+    >>> from contextlib import contextmanager
+    >>> class Printing:
+    ...     @contextmanager
+    ...     def handling(self, call):
+    ...         print(call.action, call.operation)
+    ...         yield
+    >>> rows = fence.SqlAlchemyFence(engine)
+    >>> rows.create_tables()
+    >>> office = Participant("office", fence=rows, observer=Printing())
+    >>> @office.message("ask")
+    ... def ask(call, connection): ...
+    >>> async with trypact.testing.Environment([office]) as env:
+    ...     _ = await env.execute("loan", [message("office.ask")])
+    ...     _ = await env.settle()
+    office.ask deliver
+    """
 
     def handling(self, call: Call[Any], /) -> AbstractContextManager[None]:
         """Return what surrounds the handler of a call, on its thread or in its task.
@@ -44,7 +65,19 @@ def observed(calls: Sequence[Call[Any]], observer: Observer | None) -> Iterator[
 
 
 class InitiatorObserver(Protocol):
-    """Surrounds transactions, from their opening to their end, as their initiators see it."""
+    """Surrounds transactions, from their opening to their end, as their initiators see it.
+
+    >>> from contextlib import contextmanager
+    >>> class Printing:
+    ...     @contextmanager
+    ...     def asking(self, name, xid):
+    ...         print(name, xid)
+    ...         yield ""  # no traceparent
+    >>> async with Client("127.0.0.1:7000", observer=Printing()) as observed:
+    ...     reserve = tcc("inventory.reserve", {"pieces": 1})
+    ...     _ = await observed.execute("order", [reserve], xid="order-31")
+    order order-31
+    """
 
     def asking(self, name: str, xid: str, /) -> AbstractContextManager[str]:
         """Return what surrounds a transaction; it gives the W3C traceparent of its branches.

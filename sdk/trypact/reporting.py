@@ -9,6 +9,9 @@
 Each of them is one local transaction, in which the effect is written and the fence's row is
 completed, and then a report to the coordinator. The report only saves time: if it is lost, with
 the process or on its way, the coordinator asks again, and the fence answers.
+
+    >>> type(inventory.reporter(client)).__name__, type(inventory.reporter(sync_client)).__name__
+    ('AsyncReporter', 'Reporter')
 """
 
 import asyncio
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from trypact.client import Client
     from trypact.sync_client import SyncClient
 
+__all__ = ["AsyncReporter", "Completed", "Reporter"]
+
 logger = logging.getLogger("trypact.participant")
 
 # Does what was pending, with the fence's open connection, and returns the result; refuses by
@@ -43,7 +48,11 @@ Effect = Callable[[Any], Any]
 
 
 class Completed(NamedTuple):
-    """A PENDING operation is complete in the service's own database."""
+    """A PENDING operation is complete in the service's own database.
+
+    >>> Completed(Operation.TRY, reported=None).operation  # the coordinator asks again by itself
+    <Operation.TRY: 'try'>
+    """
 
     operation: Operation
     # What the report met; None if it did not arrive. Then the coordinator asks again by itself.
@@ -57,6 +66,12 @@ class Reporter:
     completed already; CancelledMeanwhile for a Try if the decision is Cancel, with `completed` to
     tell whether that came before or after the effect; and FenceUnavailable. That the coordinator
     does not answer is no error: the operation is complete, and `reported` is None.
+
+    >>> try:
+    ...     inventory.reporter(sync_client).refuse("order-17", "charge", "try", "CARD_DECLINED")
+    ... except errors.NotPending as no:
+    ...     print("nothing is pending")
+    nothing is pending
     """
 
     def __init__(self, fence: FinishingFence, client: "SyncClient") -> None:
@@ -103,6 +118,19 @@ class AsyncReporter:
     """A `Reporter` for code on an event loop; its methods mean and raise the same.
 
     Behind a fence that is not async, the local transaction runs on a thread.
+
+    >>> rows = fence.SqlAlchemyFence(engine)
+    >>> rows.create_tables()
+    >>> office = Participant("office", fence=rows)
+    >>> @office.message("ask")
+    ... def ask(call, connection):
+    ...     return PENDING  # a human looks at it
+    >>> async with trypact.testing.Environment([office]) as env:
+    ...     _ = await env.execute("loan", [message("office.ask")], xid="loan-1")
+    ...     await env.advance(seconds=1)
+    ...     done = await office.reporter(env).complete("loan-1", "ask", "deliver")
+    >>> done.operation
+    <Operation.DELIVER: 'deliver'>
     """
 
     def __init__(self, fence: FinishingFence, client: "Client") -> None:

@@ -1,4 +1,9 @@
-"""A participant's process: the gRPC server, its workers, its health and its registration."""
+"""A participant's process: the gRPC server, its workers, its health and its registration.
+
+>>> async with inventory.serve(instance="inventory-1") as server:
+...     print(server.instance)
+inventory-1
+"""
 
 import asyncio
 import logging
@@ -31,6 +36,8 @@ from trypact.participant import NotServed, Participant
 from trypact.registration import Registration, registration_request
 from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
+__all__ = ["Serving"]
+
 logger = logging.getLogger("trypact.participant")
 
 # Adds a service's own gRPC services to the server that also serves its actions.
@@ -51,7 +58,12 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class Serving:
-    """A participant being served, inside `async with participant.serve(...)`."""
+    """A participant being served, inside `async with participant.serve(...)`.
+
+    >>> async with inventory.serve() as server:
+    ...     print(server.endpoint)
+    127.0.0.1:...
+    """
 
     def __init__(
         self,

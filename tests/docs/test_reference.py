@@ -29,7 +29,7 @@ def public_modules() -> list[str]:
         if isinstance(getattr(trypact, name), ModuleType)
     }
     for module in pkgutil.iter_modules(trypact.__path__, "trypact."):
-        if module.name != "trypact.v1" and "._" not in module.name and module.ispkg:
+        if "._" not in module.name and hasattr(importlib.import_module(module.name), "__all__"):
             found.add(module.name)
     return sorted(found)
 

@@ -14,16 +14,19 @@ from trypact._lazy import from_extra
 with from_extra("trypact.testing", "testing"):
     from trypact.testing.atomicity import NotAtomic, assert_atomic
     from trypact.testing.environment import Environment
-    from trypact.testing.examination import NotConformant, conformance
+    from trypact.testing.examination import Finding, Mark, NotConformant, Report, conformance
     from trypact.testing.faults import Script
     from trypact.testing.island import HandlerHangs
     from trypact.testing.simulation import Simulated, SimulationFailed, simulate
 
 __all__ = [
     "Environment",
+    "Finding",
     "HandlerHangs",
+    "Mark",
     "NotAtomic",
     "NotConformant",
+    "Report",
     "Script",
     "Simulated",
     "SimulationFailed",

@@ -7,7 +7,12 @@ from trypact.kinds import Kind
 
 
 class Mark(StrEnum):
-    """How a case ended."""
+    """How a case ended.
+
+    >>> report = await conformance(inventory, "inventory.reserve", {"pieces": 1})
+    >>> [finding.name for finding in report.findings if finding.mark is Mark.FAILED]
+    []
+    """
 
     HELD = "✓"
     FAILED = "✗"
@@ -16,7 +21,12 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One case, and how it ended."""
+    """One case, and how it ended.
+
+    >>> report = await conformance(inventory, "inventory.reserve", {"pieces": 1})
+    >>> print(report.findings[0].sentence)
+    A Try is answered OK, and its Cancel takes everything back
+    """
 
     name: str
     kind: Kind
@@ -30,7 +40,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings about one action. Its text is a table."""
+    """All findings about one action. Its text is a table.
+
+    >>> report = await conformance(inventory, "inventory.reserve", {"pieces": 1})
+    >>> print(report)
+    inventory.reserve: ... held, ... not tried...
+    """
 
     action: str
     findings: tuple[Finding, ...]
