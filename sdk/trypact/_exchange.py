@@ -108,6 +108,10 @@ class Failure:
     earlier: "Failure | None" = None
 
 
+# Of a request that was under way, or not sent any more.
+CLOSED = Failure("CANCELLED", "the client is closed")
+
+
 Conversation = Generator[Send | Pause, Any, ResultT]
 
 

@@ -13,6 +13,7 @@ from trypact._carried import Metadata, brought
 from trypact._conversations import Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
+    CLOSED,
     PATIENCE_S,
     Conversation,
     Exchange,
@@ -25,7 +26,6 @@ from trypact._exchange import (
 from trypact._execute_stream import PATH as EXECUTE_STREAM_PATH
 from trypact._execute_stream import REQUEST_BYTES_MAX, ExecuteStream
 from trypact.branches import Branch
-from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
 from trypact.kinds import Operation
 from trypact.observed import InitiatorObserver, asking
@@ -259,6 +259,8 @@ class Client:
 
     async def _send(self, send: Send) -> Any:
         request = send.request
+        if self._closed and not self._endings:
+            return CLOSED
         if (
             self._streams
             and isinstance(request, initiator_pb2.ExecuteRequest)
@@ -280,7 +282,7 @@ class Client:
             task = asyncio.current_task()
             if not self._closed or (task is not None and task.cancelling()):
                 raise
-            return Failure("CANCELLED", "the client was closed")
+            return CLOSED
 
     def _execute_stream(self) -> ExecuteStream:
         if self._stream is None:
@@ -292,8 +294,6 @@ class Client:
         self._stream = None
 
     def _open_channel(self) -> grpc.aio.Channel:
-        if self._closed and not self._endings:
-            raise CoordinatorUnavailable(f"the client of {self.endpoint} is closed")
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
         return self._channel

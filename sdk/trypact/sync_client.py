@@ -12,6 +12,7 @@ from trypact._carried import Metadata, brought
 from trypact._conversations import Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
+    CLOSED,
     PATIENCE_S,
     Conversation,
     Exchange,
@@ -22,7 +23,6 @@ from trypact._exchange import (
     failure_of,
 )
 from trypact.branches import Branch
-from trypact.errors import CoordinatorUnavailable
 from trypact.ids import new_xid
 from trypact.kinds import Operation
 from trypact.observed import InitiatorObserver, asking
@@ -171,17 +171,17 @@ class SyncClient:
     def _send(self, send: Send) -> Any:
         call = self._call(send.rpc)
         try:
-            return call(send.request, timeout=send.timeout)
+            return CLOSED if call is None else call(send.request, timeout=send.timeout)
         except grpc.RpcError as error:
             return failed(error)
         except ValueError:
             # What a channel says that another thread closed meanwhile.
-            raise CoordinatorUnavailable(f"the client of {self.endpoint} is closed") from None
+            return CLOSED
 
     def _call(self, rpc: Rpc[Any]) -> Any:
         with self._lock:
             if self._closed.is_set():
-                raise CoordinatorUnavailable(f"the client of {self.endpoint} is closed")
+                return None
             if self._channel is None:
                 self._channel = grpc.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
             call = self._calls.get(rpc)

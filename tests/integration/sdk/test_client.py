@@ -253,7 +253,7 @@ async def test_closing_a_client_ends_what_others_are_asking(world: World) -> Non
     await asyncio.to_thread(world.bank.holding.wait, 10)
     await client.close()
 
-    with pytest.raises(trypact.OutcomeUnknown, match="the client was closed"):
+    with pytest.raises(trypact.OutcomeUnknown, match="the client is closed"):
         await asked
 
 

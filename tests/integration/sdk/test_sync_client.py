@@ -94,6 +94,33 @@ async def test_closing_a_client_wakes_whoever_waits_for_the_coordinator() -> Non
         await asyncio.wait_for(asking, 10)
 
 
+async def test_closing_a_client_leaves_the_outcome_of_what_may_have_arrived_unknown() -> None:
+    client = trypact.SyncClient(f"127.0.0.1:{free_port()}", patience=60.0)
+    started = threading.Event()
+
+    def ask() -> None:
+        started.set()
+        client.execute("order", [tcc("bank.freeze")])
+
+    asking = asyncio.create_task(asyncio.to_thread(ask))
+    await asyncio.to_thread(started.wait, 10)
+    client.close()
+
+    with pytest.raises(trypact.OutcomeUnknown, match="is closed"):
+        await asyncio.wait_for(asking, 10)
+
+
+async def test_a_client_that_is_closed_inside_a_block_hides_no_error(world: World) -> None:
+    def work() -> None:
+        client = trypact.SyncClient(world.endpoint, patience=5.0)
+        with pytest.raises(KeyError), client.transaction("order", timeout=1.0) as tx:
+            tx.try_("bank.freeze", freeze(1))
+            client.close()
+            raise KeyError("price")
+
+    await asyncio.to_thread(work)
+
+
 async def test_a_report_completes_what_is_pending(world: World) -> None:
     asked = asyncio.create_task(
         on_a_thread(
