@@ -17,13 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from trypact.errors import InvalidRequest
+from trypact.fence.local import BEGIN_FIRST
 
 ResultT = TypeVar("ResultT")
 
-_NO_TRANSACTION = (
-    "connection: commits every statement by itself; what is written here has to share the "
-    "transaction of your own rows, so begin one first"
-)
 _IDLE = 0
 
 
@@ -56,8 +53,8 @@ def perform(connection: Any, work: Work[ResultT]) -> ResultT:
         connection = connection.connection()
     if isinstance(connection, Connection):
         alchemy = connection
-        if _isolation_of(alchemy) == "AUTOCOMMIT":
-            raise InvalidRequest(_NO_TRANSACTION)
+        if commits_by_itself(alchemy):
+            raise InvalidRequest(BEGIN_FIRST)
         return _drive(work(alchemy.dialect.name), lambda query: _execute(alchemy, query))
     if _is_psycopg(connection, "Connection"):
         _require_transaction(connection)
@@ -121,10 +118,12 @@ def _drive(queries: Queries[ResultT], execute: Callable[[Query], Result]) -> Res
         return cast("ResultT", done.value)
 
 
-def _isolation_of(connection: Connection) -> Any:
-    """Return what the caller has asked for, which only the dialect knows of `create_engine`'s."""
+def commits_by_itself(connection: Connection | Engine) -> bool:
+    """Whether each statement of a connection is a transaction of its own."""
+    # What was asked for; only the dialect knows of `create_engine`'s.
     engines = connection.dialect._on_connect_isolation_level  # noqa: SLF001
-    return connection.get_execution_options().get("isolation_level", engines)
+    level = connection.get_execution_options().get("isolation_level", engines)
+    return bool(level == "AUTOCOMMIT")
 
 
 def _execute(connection: Connection, query: Query) -> Result:
@@ -156,7 +155,7 @@ def _is_psycopg(connection: Any, name: str) -> bool:
 
 def _require_transaction(connection: Any) -> None:
     if connection.autocommit and connection.info.transaction_status == _IDLE:
-        raise InvalidRequest(_NO_TRANSACTION)
+        raise InvalidRequest(BEGIN_FIRST)
 
 
 def _no_connection(connection: Any) -> TypeError:

@@ -15,10 +15,19 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from trypact._local_transaction import commits_by_itself
 from trypact._schema import create_table, lacking
-from trypact.errors import FenceUnavailable, ParticipantError, Refuse
+from trypact.errors import FenceUnavailable, InvalidRequest, ParticipantError, Refuse
 from trypact.fence.connections import lost_savepoint, trouble_of, trouble_with
-from trypact.fence.local import ENDED, MAYBE_COMMITTED, Trouble, said_by
+from trypact.fence.local import (
+    BEGIN_FIRST,
+    BY_ITSELF,
+    ENDED,
+    MAYBE_COMMITTED,
+    Trouble,
+    no_connection,
+    said_by,
+)
 from trypact.fence.rules import FenceRow, Key, Row, Status
 from trypact.fence.sqlite import READS, begin_immediate
 from trypact.fence.statements import INSERTS, Statements, at, fence_table
@@ -30,7 +39,7 @@ CANNOT_OPEN = (OperationalError, InterfaceError, PoolTimeoutError, FenceUnavaila
 class SqlAlchemyDatabase:
     """The database of an engine, with a fence's table in it.
 
-    Raises ValueError for a database that no fence is made for.
+    Raises ValueError for a database that no fence is made for, and for an engine in AUTOCOMMIT.
     """
 
     def __init__(self, engine: Engine, table: Table | None) -> None:
@@ -39,6 +48,8 @@ class SqlAlchemyDatabase:
             raise ValueError(
                 f"{dialect}: no fence for this database; use SQLite, PostgreSQL, MySQL or MariaDB"
             )
+        if commits_by_itself(engine):
+            raise ValueError(f"engine: {BY_ITSELF}; allowed: one that was made without AUTOCOMMIT")
         self.engine = engine
         self.one_writer = dialect == "sqlite"
         self.table = fence_table(MetaData()) if table is None else table
@@ -62,7 +73,11 @@ class SqlAlchemyDatabase:
             yield SqlAlchemyTransaction(connection, self.statements)
 
     def join(self, handle: Connection) -> "SqlAlchemyTransaction":
-        """Return the local transaction of an open connection."""
+        """Return the local transaction of an open connection. Raises TypeError, InvalidRequest."""
+        if not isinstance(handle, Connection):
+            raise no_connection(handle, "what handlers get; of a Session, session.connection()")
+        if commits_by_itself(handle):
+            raise InvalidRequest(BEGIN_FIRST)
         return SqlAlchemyTransaction(handle, self.statements)
 
     def trouble(self, error: Exception) -> Trouble:

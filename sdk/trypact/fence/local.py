@@ -38,9 +38,19 @@ ResultT = TypeVar("ResultT")
 # Waits for that many seconds.
 Pause = Callable[[float], object]
 
+BY_ITSELF = (
+    "commits every statement by itself; what is written here has to share the transaction of your "
+    "own rows"
+)
+BEGIN_FIRST = f"connection: {BY_ITSELF}, so begin one first"
 MAYBE_COMMITTED = "it may or may not have committed"
 ENDED = "ended the fence's local transaction; what it did cannot be undone any more"
 HIDDEN = "hid an error of the database, which undid the local transaction; nothing of it was kept"
+
+
+def no_connection(given: object, allowed: str) -> TypeError:
+    """Return the error of a handle that is none."""
+    return TypeError(f"a {type(given).__name__} is no open connection; allowed: {allowed}")
 
 
 class Trouble(Enum):
@@ -211,8 +221,9 @@ class LocalFence:
             refused: the reason, if it is a business no; the effect must not be done then.
 
         Raises NotPending if that operation is not pending, and CancelledMeanwhile for a Try whose
-        branch was cancelled: then undo the local transaction. Raises ResultTooLarge, and
-        InvalidRequest for an answer that is both.
+        branch was cancelled: then undo the local transaction. Raises ResultTooLarge,
+        InvalidRequest for an answer that is both and for a connection that is in no transaction,
+        and TypeError for what is no connection.
         """
         asked = Operation(operation)
         if refused is None:

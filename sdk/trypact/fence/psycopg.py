@@ -12,14 +12,16 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from trypact.clock import now_us
-from trypact.errors import FenceUnavailable, ParticipantError, Refuse, WrongTable
+from trypact.errors import FenceUnavailable, InvalidRequest, ParticipantError, Refuse, WrongTable
 from trypact.fence import rules
 from trypact.fence.local import (
+    BEGIN_FIRST,
     ENDED,
     HIDDEN,
     MAYBE_COMMITTED,
     LocalFence,
     Trouble,
+    no_connection,
     said_by,
 )
 from trypact.fence.rules import FenceRow, Key, Row, Status
@@ -169,6 +171,10 @@ class _Database:
                     connection.rollback()
 
     def join(self, handle: "Connection[Any]") -> "_Transaction":
+        if not isinstance(handle, Connection):
+            raise no_connection(handle, "a psycopg.Connection")
+        if handle.autocommit and handle.info.transaction_status is TransactionStatus.IDLE:
+            raise InvalidRequest(BEGIN_FIRST)
         return _Transaction(handle, self._sql)
 
     def trouble(self, error: Exception) -> Trouble:

@@ -5,13 +5,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
-from trypact.call import Ok
-from trypact.errors import FenceUnavailable, ParticipantError
-from trypact.fence import SqlAlchemyFence, fence_table, sqlite_engine
+from trypact.call import PENDING, FencedCall, Ok
+from trypact.errors import FenceUnavailable, InvalidRequest, ParticipantError
+from trypact.fence import PsycopgFence, SqlAlchemyFence, fence_table, sqlite_engine
+from trypact.kinds import Kind, Operation
 from trypact.limits import RESULT_BYTES_MAX
 
 from tests.conformance.fence.conftest import ALL_ALONE, Gate, Shop, neighbour
@@ -136,6 +138,21 @@ def test_an_exhausted_pool_is_an_unknown_outcome(
     gate.open()
     assert isinstance(first.result(10), Ok)
     shop.close()
+
+
+def test_a_connection_of_psycopgs_that_commits_by_itself_completes_nothing(
+    postgres_address: str,
+) -> None:
+    fence = PsycopgFence(lambda: psycopg.connect(postgres_address))
+    fence.create_tables()
+    fence.run(FencedCall("x", "b", "bank.pay", Kind.TCC, Operation.TRY), lambda connection: PENDING)
+    with psycopg.connect(postgres_address, autocommit=True) as connection:
+        with pytest.raises(InvalidRequest, match="begin one first"):
+            fence.complete(connection, "x", "b", "try")
+        with pytest.raises(TypeError, match="a str is no open connection"):
+            fence.complete(postgres_address, "x", "b", "try")
+        with connection.transaction():
+            fence.complete(connection, "x", "b", "try")
 
 
 # ---------------------------------------------------------------- MariaDB

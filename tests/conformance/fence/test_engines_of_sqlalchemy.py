@@ -1,11 +1,14 @@
 """What a fence does for handlers that use SQLAlchemy's own means, the same on every engine."""
 
+from typing import Any
+
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from trypact.call import Ok, Refused
-from trypact.errors import FenceUnavailable, Refuse
+from trypact.call import PENDING, Ok, Refused
+from trypact.errors import FenceUnavailable, InvalidRequest, Refuse
+from trypact.fence import SqlAlchemyFence
 
 from tests.conformance.fence.conftest import ENGINES, SQLITE, Shop, in_company
 
@@ -81,3 +84,32 @@ def test_an_unknown_status_cannot_be_stored(shop: Shop) -> None:
 
     with pytest.raises(DBAPIError), shop.engine.begin() as connection:
         connection.execute(text("UPDATE trypact_fence SET status = 'LOST'"))
+
+
+@every_engine
+@pytest.mark.parametrize("where", ["isolation_level", "execution_options"])
+def test_an_engine_that_commits_by_itself_is_refused(shop: Shop, where: str) -> None:
+    level: Any = "AUTOCOMMIT"
+    options = {where: level if where == "isolation_level" else {"isolation_level": level}}
+    by_itself = create_engine(shop.engine.url, **options)
+    with pytest.raises(ValueError, match="engine: commits every statement by itself"):
+        SqlAlchemyFence(by_itself)
+    shop.run("try", lambda connection: PENDING)
+    with (
+        by_itself.connect() as connection,
+        pytest.raises(InvalidRequest, match="begin one first"),
+    ):
+        shop.fence.complete(connection, "x", "b", "try")
+    by_itself.dispose()
+    assert shop.status == "TRY_PENDING"
+
+
+@every_engine
+def test_what_is_no_open_connection_completes_nothing(shop: Shop) -> None:
+    with pytest.raises(TypeError, match="a Engine is no open connection; allowed: what handlers"):
+        shop.fence.complete(shop.engine, "x", "b", "try")
+    with (
+        Session(shop.engine) as session,
+        pytest.raises(TypeError, match=r"session\.connection\(\)"),
+    ):
+        shop.fence.complete(session, "x", "b", "try")
