@@ -249,7 +249,6 @@ async def test_handlers_say_for_which_transaction_their_log_lines_are(
     logs, structured = fragments(
         "docs/how-to/asynchronous.md", "Which transaction a log line is about"
     )
-    kept = structlog.get_config()
     context = trypact.context.Context("order-17", "hold", "purse.hold", trypact.Operation.TRY)
     with unconfigured() as handlers:
         await play(logs, NAMES.copy())
@@ -258,7 +257,7 @@ async def test_handlers_say_for_which_transaction_their_log_lines_are(
     await play(structured, NAMES.copy())
     with trypact.context.bound(context):
         structlog.get_logger().info("looking")
-    structlog.configure(**kept)
+    structlog.reset_defaults()
     assert json.loads(capsys.readouterr().out)["xid"] == "order-17"
 
 

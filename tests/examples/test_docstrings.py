@@ -21,6 +21,7 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 import pytest
+import structlog
 import trypact
 from trypact.fence import sqlite_engine
 
@@ -121,6 +122,8 @@ def given(
 ) -> Iterator[dict[str, Any]]:
     """What an example may use without saying where it is from."""
     monkeypatch.chdir(tmp_path)
+    # Where nobody has chosen a log, the testing kit keeps the coordinator's out of the output.
+    structlog.reset_defaults()
     engine = sqlite_engine("shop.db")
     client = runner.run(opened(coordinator))
     with trypact.SyncClient(coordinator) as sync_client:
