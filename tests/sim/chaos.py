@@ -81,6 +81,7 @@ class Chaos:
         jump = self.run.rng.choice((-1_500_000, -100_000, 100_000, 3_000_000))
         self.run.note(f"the database's clock jumps by {jump / 1e6:g} s")
         self.run.clock_offset += jump
+        self.run.oracle.turned_back_us += max(0, -jump)
 
     async def _operate(self) -> None:
         xid = self.run.rng.choice(self.run.jobs).spec.xid

@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from trypact_coordinator.core.order import compensated_first
+from trypact_coordinator.core.policy import MILLISECOND, deadline
 from trypact_coordinator.core.topics import sent_as
 from trypact_coordinator.core.transaction import (
     DECIDING,
+    NEVER,
     PARKED,
     SETTLED,
     UNDOABLE,
     Branch,
+    BranchSpec,
     BranchState,
     Decision,
     Kind,
@@ -26,6 +29,7 @@ from trypact_coordinator.core.transaction import (
 )
 from trypact_coordinator.journal.memory import MemoryStore
 from trypact_coordinator.ports import Write
+from trypact_coordinator.runtime.decided import Decided
 
 Key = tuple[str, str]
 
@@ -55,7 +59,13 @@ class Oracle:
         self.told_decision: dict[str, Decision] = {}
         # The first result of each Try.
         self.result_of: dict[Key, bytes] = {}
+        # Until when a Try said that what it reserved can be held.
+        self.ends_at: dict[Key, int] = {}
         self.decided_by: dict[str, set[str]] = {}
+        # Those of which somebody was told that no participant will be asked for anything.
+        self.closed: set[str] = set()
+        # By how much the journal's clock was turned back in all.
+        self.turned_back_us = 0
         self.failures: list[str] = []
 
     def check(self, holds: bool, invariant: str, what: str) -> None:
@@ -86,23 +96,53 @@ class Oracle:
         branch = tx.branch(branch_id)
         self.check(branch is not None, "records first", f"{key} is not in the journal")
         assert branch is not None
+        by_itself = branch.state in (BranchState.UNDELIVERED, BranchState.SKIPPED)
+        over = xid in self.closed and not by_itself
+        self.check(not over, "closed", f"{operation.name} of {key} after it was told to be over")
         if operation is Operation.TRY:
-            cancelled = self.effects[key, Operation.CANCEL]
-            self.check(not cancelled, "I6", f"Try of {key} after its Cancel")
-            for named in branch.spec.after:
-                tried = self.effects[(xid, named), Operation.TRY]
-                self.check(bool(tried), "order", f"Try of {key} before that of {named}")
-            self._check_place(tx, branch)
+            self._check_try(tx, branch)
         elif operation is Operation.DELIVER:
-            wanted = _ON.get(branch.spec.on, tx.decision)
-            fits = tx.decided and tx.decision is wanted
-            self.check(fits, "I3", f"{key} delivered, but the decision is {tx.decision.name}")
+            self._check_delivery(tx, branch)
         else:
             wanted = Decision.CONFIRM if operation is Operation.CONFIRM else Decision.CANCEL
             fits = tx.decision is wanted
             self.check(fits, "I3", f"{operation.name} of {key} under {tx.decision.name}")
             if operation is Operation.CANCEL:
                 self._check_compensation(tx, key)
+
+    def _check_try(self, tx: Transaction, branch: Branch) -> None:
+        key = (tx.xid, branch.spec.id)
+        cancelled = self.effects[key, Operation.CANCEL]
+        self.check(not cancelled, "I6", f"Try of {key} after its Cancel")
+        for named in branch.spec.after:
+            tried = self.effects[(tx.xid, named), Operation.TRY]
+            self.check(bool(tried), "order", f"Try of {key} before that of {named}")
+        self._check_place(tx, branch)
+
+    def _check_delivery(self, tx: Transaction, branch: Branch) -> None:
+        """It follows its decision, its delay and what it comes after."""
+        key, spec = (tx.xid, branch.spec.id), branch.spec
+        fits = tx.decided and tx.decision is _ON.get(spec.on, tx.decision)
+        self.check(fits, "I3", f"{key} delivered, but the decision is {tx.decision.name}")
+        due_at = tx.decided_at + spec.delay_ms * MILLISECOND
+        early_us = due_at - self.store.now_us() - self.turned_back_us
+        self.check(early_us <= 0, "delay", f"{key} delivered {early_us} us early")
+        for named in spec.after:
+            over = self._is_over(tx, named)
+            self.check(over, "order", f"{key} delivered before {named} was over")
+
+    def _is_over(self, tx: Transaction, branch_id: str) -> bool:
+        """Whether nothing is left to do for a branch; what is not durable shows in its effects."""
+        branch, key = tx.branch(branch_id), (tx.xid, branch_id)
+        assert branch is not None
+        if branch.state in SETTLED or branch.role is Role.NOTICE:
+            return True  # a notice may have been given up
+        if branch.role is Role.MESSAGE:
+            return bool(self.effects[key, Operation.DELIVER])
+        if tx.decision is Decision.CANCEL:
+            return self.effects[key, Operation.TRY] == self.effects[key, Operation.CANCEL]
+        last = Operation.CONFIRM if branch.role is Role.TCC else Operation.TRY
+        return bool(self.effects[key, last])
 
     def _check_place(self, tx: Transaction, branch: Branch) -> None:
         """A pivot comes after all that can be refused, and all that cannot after the decision."""
@@ -152,6 +192,11 @@ class Oracle:
                 kept = new is not None and (old.state not in SETTLED or new.state is old.state)
                 self.check(kept, "I3", f"{tx.xid}/{old.spec.id} left {old.state.name}")
         self._check_budgets(tx)
+        self._check_deadline(tx)
+        for branch in tx.branches:
+            alone = branch.role is Role.NOTICE or (branch.role in UNDOABLE and not tx.decided)
+            called = branch.stuck and alone
+            self.check(not called, "human", f"{tx.xid}/{branch.spec.id} needs none")
         owed = any(b.state not in SETTLED for b in tx.branches if not b.spec.is_delivery)
         self.check(owed or tx.settled or not tx.decided, "L4", f"{tx.xid} waits for deliveries")
         told = self.told_decision.get(tx.xid)
@@ -172,6 +217,19 @@ class Oracle:
             self.check(left, "budget", f"{tx.xid}/{spec.id} waits for call {branch.attempt + 1}")
             late = 0 < branch.give_up_at <= branch.due_at and (trying or most)
             self.check(not late, "budget", f"{tx.xid}/{spec.id} waits longer than it may")
+
+    def _check_deadline(self, tx: Transaction) -> None:
+        """It is the initiator's, unless a reservation ends earlier, or a pivot was sent."""
+        asked = deadline(tx.created_at, tx.spec.timeout_ms)
+        ends = {b.spec.id: self.ends_at.get((tx.xid, b.spec.id), NEVER) for b in tx.branches}
+        pivot = any(branch.role is Role.PIVOT for branch in tx.branches)
+        somebodys = tx.deadline_at in (asked, *ends.values()) and (tx.deadline_at < NEVER or pivot)
+        self.check(somebodys, "expiry", f"{tx.xid} has a deadline that nobody asked for")
+        if tx.decided or tx.pivot_sent:
+            return
+        for branch in tx.branches:
+            held = branch.state is not BranchState.TRIED or tx.deadline_at <= ends[branch.spec.id]
+            self.check(held, "expiry", f"{tx.xid} may wait longer than {branch.spec.id} is held")
 
     def _check_decision(self, tx: Transaction, before: Transaction | None) -> None:
         if tx.decision is Decision.CONFIRM:
@@ -213,6 +271,26 @@ class Oracle:
         self.check(agrees, "I3", f"{xid} told {decision.name} before it was durable")
         before = self.told_decision.setdefault(xid, decision)
         self.check(before is decision, "I3", f"{xid} told {decision.name} after {before.name}")
+
+    def told_tried(self, xid: str, sent: Sequence[BranchSpec]) -> None:
+        """An initiator was told the end of a Try: what came with it is durable, whatever it is."""
+        durable = self.durable(xid)
+        known = {sent_as(branch.spec).id for branch in durable.branches} if durable else set()
+        lost = [spec.id for spec in sent if spec.id not in known]
+        self.check(not lost, "records first", f"{xid} was tried, and the journal has no {lost}")
+
+    def told_over(self, xid: str, told: Decided) -> None:
+        """Somebody who forgets what is over was told how much is."""
+        self.note(f"told: {xid} is {told.decision.name}, final {told.final}, closed {told.closed}")
+        if told.decision in (Decision.CONFIRM, Decision.CANCEL):
+            self.told_verdict(xid, told.decision)
+        tx = self.durable(xid)
+        final = tx is not None and tx.settled
+        self.check(final or not told.final, "closed", f"{xid} told final, and is not on disk")
+        if told.closed:
+            left = [b.spec.id for b in tx.branches if b.state not in SETTLED] if tx else []
+            self.check(told.final and not left, "closed", f"{xid} told closed, and has {left} left")
+            self.closed.add(xid)
 
     # ------------------------------------------------------------ at rest
 

@@ -15,6 +15,8 @@ from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Ope
 from tests.sim.oracle import Oracle
 
 Key = tuple[str, str]
+# How long a brief reservation lasts, for each thing that is reserved.
+BRIEF_US = 150_000
 
 
 class Held(Enum):
@@ -34,6 +36,8 @@ class Row(NamedTuple):
     held: Held
     amount: int
     result: bytes = b""
+    # When what was reserved can be held no longer; 0 for never.
+    ends_at: int = 0
 
 
 class Account:
@@ -51,7 +55,10 @@ class Account:
 
 
 def plan(amount: int, will: str = "ok") -> bytes:
-    """The payload of a branch: how much, and whether its Try will be ok, refused or pending."""
+    """The payload of a branch: how much, and what its Try will be.
+
+    One of ok, refused, pending, or brief: ok, for the longer the more it is.
+    """
     return f"{amount}:{will}".encode()
 
 
@@ -108,16 +115,17 @@ class Site:
         if will == "pending":
             self.fence[key] = Row(Held.PENDING, amount)
             return Pending()
-        return self.reserve(key, branch.kind, amount)
+        held_us = amount * BRIEF_US if will == "brief" else 0
+        return self.reserve(key, branch.kind, amount, held_us)
 
     def late_try(self, key: Key, branch: BranchSpec) -> Answer:
         self.oracle.note(f"{self.name}: TRY {key[0]}/{key[1]} comes after its Cancel")
         return Refused("already cancelled")
 
     def repeated_try(self, key: Key, row: Row) -> Answer:
-        return Ok(row.result)
+        return Ok(row.result, row.ends_at)
 
-    def reserve(self, key: Key, kind: Kind, amount: int) -> Answer:
+    def reserve(self, key: Key, kind: Kind, amount: int, held_us: int = 0) -> Answer:
         self.oracle.effect(self.name, key, Operation.TRY)
         self.account.available -= amount
         if kind is Kind.TCC:
@@ -126,9 +134,13 @@ class Site:
             self.account.consumed += amount
         self.results += 1
         result = f"{self.name}-{self.results}".encode()
-        self.fence[key] = Row(Held.TRIED, amount, result)
+        ends_at = self.oracle.store.now_us() + held_us if held_us else 0
+        self.fence[key] = Row(Held.TRIED, amount, result, ends_at)
         self.oracle.result_of[key] = result
-        return Ok(result)
+        if ends_at:
+            self.oracle.note(f"{self.name}: holds {key[0]}/{key[1]} for {held_us / 1e6:g} s")
+            self.oracle.ends_at[key] = ends_at
+        return Ok(result, ends_at)
 
     def complete(self, key: Key, kind: Kind) -> Answer | None:
         """Finish what was pending, unless it was cancelled meanwhile."""

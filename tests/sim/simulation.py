@@ -37,6 +37,7 @@ from trypact_coordinator.core.transaction import (
 )
 from trypact_coordinator.journal.memory import MemoryStore
 from trypact_coordinator.ports import Instance
+from trypact_coordinator.runtime.decided import Decided
 
 from tests.sim.chaos import BUSY_US, Chaos
 from tests.sim.faults import Faults, FaultyJournal, Network
@@ -55,7 +56,7 @@ KINDS = tuple(Kind)
 class Simulation:
     """One seed's run. `run` raises OracleFailed when an invariant does not hold."""
 
-    def __init__(self, seed: int, jobs: int = 7) -> None:
+    def __init__(self, seed: int, jobs: int = 7, wild: float | None = None) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.loop = VirtualLoop(random.Random(seed + 1), self._at_each_event)
@@ -63,7 +64,7 @@ class Simulation:
         self.clock_offset = EPOCH_US
         self.store = MemoryStore(lambda: self.loop.us + self.clock_offset, f"seed-{seed}")
         self.oracle = Oracle(self.store, self.note, POLICY.notice_attempts)
-        self.faults = Faults(self.rng)
+        self.faults = Faults(self.rng, wild)
         self.sites = {name: Site(name, self.oracle) for name in SITES}
         self.networks = {
             name: Network(site, self.faults, self._report, POLICY.call_timeout_ms)
@@ -112,8 +113,9 @@ class Simulation:
             topics = ((TOPIC, "do"),) if site in SUBSCRIBERS else ()
             row = Instance(site, "i1", site, (("do", KINDS),), EPOCH_US, topics=topics)
             self.store.registry[site, "i1"] = row
-        chaos = asyncio.ensure_future(Chaos(self).unfold())
+        chaos = asyncio.ensure_future(self._go_wrong())
         keeper = asyncio.ensure_future(self._keep_one_alive())
+        collector = asyncio.ensure_future(self._collect())
         # Some ask twice: the same transaction, from two places at once.
         twins = [job for job in self.jobs if not job.spec.interactive][: self.rng.choice((0, 0, 1))]
         self.jobs += twins
@@ -122,8 +124,13 @@ class Simulation:
         await chaos
         self._heal()
         await self._converged(clients)
+        collector.cancel()
+        await self._all_is_over()
         keeper.cancel()
         self._check_at_rest()
+
+    async def _go_wrong(self) -> None:
+        await Chaos(self).unfold()
 
     async def _end(self) -> None:
         """Cancel whatever still waits, the dead included."""
@@ -270,8 +277,10 @@ class Simulation:
         coordinator = process.coordinator
         self.note(f"client: {xid} ({job.ending}) at {process.name}")
         await process.call(coordinator.begin(job.spec))
-        for branch in job.branches:
-            tried = await process.call(coordinator.try_branch(xid, job.spec, branch))
+        for count, branch in enumerate(job.branches, 1):
+            sent = job.sent_with(job.branches[:count])
+            tried = await process.call(coordinator.try_branch(xid, job.spec, branch, sent))
+            self.oracle.told_tried(xid, (branch, *sent))
             if tried.state is BranchState.REFUSED:
                 self.oracle.told_verdict(xid, Decision.CANCEL)
                 return
@@ -297,10 +306,22 @@ class Simulation:
             decided = await process.call(process.coordinator.decision(xid, settle=True))
         except (Died, CoordinatorError):
             return
-        decision, final, closed = decided
-        self.note(f"told: {xid} is {decision.name}, final {final}, closed {closed}")
-        if decision in (Decision.CONFIRM, Decision.CANCEL):
-            self.oracle.told_verdict(xid, decision)
+        self.oracle.told_over(xid, decided)
+
+    async def _collect(self) -> None:
+        """Somebody keeps asking how much is over, in order to forget it."""
+        while True:
+            await self.faults.pause(400_000)
+            xid = self.rng.choice(self.jobs).spec.xid
+            try:
+                await self._ask_how_much_is_over(xid, self.process())
+            except (Died, CoordinatorError) as error:
+                self.note(f"nobody tells how much of {xid} is over: {type(error).__name__}")
+
+    async def _ask_how_much_is_over(self, xid: str, process: Process) -> Decided:
+        told = await process.call(process.coordinator.decision(xid, settle=False))
+        self.oracle.told_over(xid, told)
+        return told
 
     # ------------------------------------------------------------ convergence
 
@@ -326,6 +347,14 @@ class Simulation:
         for client in clients:
             if client.done():
                 client.result()
+
+    async def _all_is_over(self) -> None:
+        """Whoever asks now is told that no participant will be asked for anything any more."""
+        latest = [process for process in self.processes if process.alive][-1]
+        for tx in self.rows():
+            if tx.xid not in self.exempt:
+                told = await self._ask_how_much_is_over(tx.xid, latest)
+                self.oracle.check(told.closed, "closed", f"{tx.xid} is over, and nobody says so")
 
     def _job_of(self, client: Any, clients: list[Any]) -> Job:
         return self.jobs[clients.index(client)]

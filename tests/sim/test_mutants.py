@@ -4,29 +4,23 @@ A mutant that survives means that the simulation is blind there. Each names the 
 it, so that none is caught for another reason.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from trypact_coordinator.core import answers, draft, step, topics
+from trypact_coordinator.core import draft
 from trypact_coordinator.core.draft import Draft
-from trypact_coordinator.core.events import Answer, Ok, Resumed
+from trypact_coordinator.core.events import Answer, Ok
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger
-from trypact_coordinator.core.policy import deadline
 from trypact_coordinator.core.transaction import (
     IN_FLIGHT,
-    NEVER,
     PARKED,
-    SETTLED,
-    Branch,
     BranchSpec,
     BranchState,
     Decision,
     Operation,
-    Role,
     State,
     Transaction,
 )
@@ -37,34 +31,8 @@ from trypact_coordinator.runtime.driver import Driver
 from trypact_coordinator.runtime.sweeper import Sweeper
 
 from tests.sim.faults import FaultyJournal, Network
-from tests.sim.oracle import OracleFailed
+from tests.sim.mutants import caught, resumed_but
 from tests.sim.participants import Held, Key, Row, Site
-from tests.sim.simulation import Simulation
-
-SEEDS = range(1, 401)
-
-
-def caught(oracle: str) -> int:
-    """Return the first seed that fails, by the named oracle; fails when none does."""
-    for seed in SEEDS:
-        try:
-            Simulation(seed).run()
-        except OracleFailed as error:
-            if re.match(oracle, str(error)):
-                return seed
-    pytest.fail(f"{len(SEEDS)} seeds did not catch it")
-
-
-def resumed_but(monkeypatch: pytest.MonkeyPatch, change: Callable[[Draft, list], None]) -> None:
-    """Plant a bug in what a new term does."""
-    handler = step._HANDLERS[Resumed]
-
-    def resumed(one: Draft, event: Resumed) -> None:
-        before = list(one.branches)
-        handler(one, event)
-        change(one, before)
-
-    monkeypatch.setitem(step._HANDLERS, Resumed, resumed)
 
 
 def test_sending_before_the_record_is_durable(monkeypatch: pytest.MonkeyPatch):
@@ -328,102 +296,3 @@ def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(Dispatcher, "dispatch", dispatch)
     caught("I8: .* calls in flight")
-
-
-# ---------------------------------------------------------------- pivots and budgets
-
-
-def test_the_pivot_is_sent_without_a_record(monkeypatch: pytest.MonkeyPatch):
-    def forgets(self: Draft, pivot: Branch) -> None:
-        self.change(deadline_at=NEVER)
-
-    monkeypatch.setattr(Draft, "_pass_the_pivot", forgets)
-    caught("pivot: .* the journal does not know")
-
-
-def test_the_deadline_overrules_the_pivot(monkeypatch: pytest.MonkeyPatch):
-    decide_if_due = Draft._decide_if_due
-
-    def overrules(self: Draft) -> None:
-        decide_if_due(self)
-        due = deadline(self.tx.created_at, self.tx.spec.timeout_ms)
-        if not self.tx.decided and self.now >= due:
-            self.decide(Decision.CANCEL, "the deadline passed")
-
-    monkeypatch.setattr(Draft, "_decide_if_due", overrules)
-    caught("decision: .* cancelled by nobody")
-
-
-def test_an_operator_overrules_the_pivot(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(step, "_require_cancellable", lambda tx: None)
-    caught("decision: .* cancelled by nobody")
-
-
-def test_the_pivot_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch):
-    in_order = draft._in_order
-
-    def impatient(branch: Branch, *rest: Any) -> bool:
-        return branch.spec.pivot or in_order(branch, *rest)
-
-    monkeypatch.setattr(draft, "_in_order", impatient)
-    caught("order: Try of .*pivot.* before|pivot: .* could be refused")
-
-
-def test_a_new_term_takes_a_step_after_the_pivot_for_done(monkeypatch: pytest.MonkeyPatch):
-    def takes(one: Draft, before: list) -> None:
-        for n, branch in enumerate(one.branches):
-            if branch.role is Role.FORWARD and branch.state is BranchState.TRYING:
-                one.move(n, BranchTrigger.DONE)
-
-    resumed_but(monkeypatch, takes)
-    caught("I2: .* nothing stands")
-
-
-def test_a_refusal_after_the_pivot_ends_its_step(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answers, "DECIDING", frozenset(Role))
-    caught("I2: .* nothing stands")
-
-
-def test_a_budget_never_ends(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answers, "_is_spent", lambda one, branch: False)
-    caught("budget: .* waits")
-
-
-def test_who_has_no_budget_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answers, "_is_spent", lambda one, branch: True)
-    caught("decision: .* cancelled by nobody")
-
-
-def test_what_was_given_up_is_not_undone(monkeypatch: pytest.MonkeyPatch):
-    give_up = answers._give_up
-
-    def forgets(one: Draft, index: int, branch: Branch, operation: Operation) -> None:
-        give_up(one, index, branch, operation)
-        if one.branches[index].state is BranchState.TRYING:
-            one.move(index, BranchTrigger.RELEASE)
-
-    released = (BranchState.TRYING, BranchTrigger.RELEASE)
-    monkeypatch.setitem(BRANCH, released, BranchState.CANCELLED)
-    monkeypatch.setattr(answers, "_give_up", forgets)
-    caught("I2|L2")
-
-
-def test_a_notice_holds_the_outcome_back(monkeypatch: pytest.MonkeyPatch):
-    finish = Draft._finish_if_settled
-
-    def waits(self: Draft) -> None:
-        if all(branch.state in SETTLED for branch in self.branches):
-            finish(self)
-
-    monkeypatch.setattr(Draft, "_finish_if_settled", waits)
-    caught("L4: .* waits for deliveries")
-
-
-def test_a_topic_forgets_a_subscriber(monkeypatch: pytest.MonkeyPatch):
-    for_each = topics._for_each
-
-    def forgets(spec: BranchSpec, actions: Sequence[str]) -> Iterable[BranchSpec]:
-        return for_each(spec, actions[:-1])
-
-    monkeypatch.setattr(topics, "_for_each", forgets)
-    caught("topic: .* went to")

@@ -65,6 +65,8 @@ def test_every_kind_of_fault_and_every_end_occurs():
         "pivot sent",
         "TRY x0/pivot",
         "forward0",
+        "TRY mixed/charge takes effect",
+        "holds mixed/seat for",
         "no paper",
         "operator: PivotSent",
         "was given up after",
@@ -84,5 +86,6 @@ def test_every_kind_of_fault_and_every_end_occurs():
         "is CANCELLED",
         "CANCEL x",
         "DELIVER x",
+        "closed True",
     ):
         assert what in everything, f"{what!r} never happened"
