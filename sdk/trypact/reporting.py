@@ -2,9 +2,9 @@
 
     reporter = payments.reporter(client)
 
-    reporter.complete(xid, branch_id, "try", Paid(receipt))         # nothing else to write
-    reporter.refuse(xid, branch_id, "try", "CARD_DECLINED")         # a business no
-    reporter.run(xid, branch_id, "try", lambda connection: ...)     # an effect, and its result
+    reporter.complete(xid, branch_id, "try", Paid(receipt))  # nothing else to write
+    reporter.refuse(xid, branch_id, "try", "CARD_DECLINED")  # a business no
+    reporter.run(xid, branch_id, "try", lambda connection: ...)  # an effect, and its result
 
 Each of them is one local transaction, in which the effect is written and the fence's row is
 completed, and then a report to the coordinator. The report only saves time: if it is lost, with
