@@ -101,9 +101,14 @@ class Island:
     async def still(self) -> None:
         """Return when nothing is left to do in there at this instant."""
         reached: asyncio.Future[None] = self._outer.create_future()
+        errand = _errand.get()
         self._still.append(reached)
+        self._waits(errand)
         self._pump_soon()
-        await reached
+        try:
+            await reached
+        finally:
+            self._goes_on(errand)
 
     async def outside(
         self, what: str, start: Callable[[Callable[[ResultT], None]], None]
