@@ -23,6 +23,7 @@ KILLED = -9
 CONFIRMED = [
     ("charge", "try"),
     ("hint", "deliver"),
+    ("moved#1", "deliver"),
     ("ship", "try"),
     ("stamp", "try"),
     ("take", "confirm"),
@@ -34,7 +35,7 @@ CONFIRMED = [
 
 
 def mixed(charge: int = 6) -> list[trypact.Branch]:
-    """A transaction of all kinds, with a pivot and a step after it."""
+    """A transaction of all kinds, with budgets, a pivot, a step after it, and topics."""
     before = ["take", "take-2", "ship"]
     return [
         trypact.tcc("vault.take", {"amount": 3}, attempts=100),
@@ -43,6 +44,8 @@ def mixed(charge: int = 6) -> list[trypact.Branch]:
         trypact.saga("vault.ship", {"amount": charge}, id="charge", after=before, pivot=True),
         trypact.saga("vault.ship", {"amount": 1}, id="stamp", after=["charge"]),
         trypact.message("vault.tell", {}, after=["stamp"]),
+        trypact.message(topic="vault.moved", payload={}, after=["stamp"]),
+        trypact.message(topic="vault.kept", payload={}, on="cancel"),
         trypact.notice("vault.hint", {}, after=["tell"], attempts=100),
     ]
 
@@ -61,7 +64,8 @@ async def test_a_confirmed_transaction_happens_once_and_wholly_after_kill_nine(
         await coordinators.start()
 
         outcome = await execute
-        await asyncio.to_thread(vault.wait_for, xid, "hint", "deliver")
+        for delivery in ("hint", "moved#1"):
+            await asyncio.to_thread(vault.wait_for, xid, delivery, "deliver")
 
     assert outcome.final
     assert outcome.confirmed
@@ -85,12 +89,13 @@ async def test_a_refused_transaction_leaves_nothing_behind_after_kill_nine(
 
         with pytest.raises(trypact.TransactionCancelled) as cancelled:
             await execute
+        await asyncio.to_thread(vault.wait_for, xid, "kept#1", "deliver")
 
     assert cancelled.value.outcome.final
     assert cancelled.value.refused_branch_id == "charge"
     assert vault.balance() == (TOTAL, 0, 0)
     undone = [(one, what) for one in ("take", "take-2", "ship") for what in ("try", "cancel")]
-    assert vault.effects_of(xid) == sorted(undone)
+    assert vault.effects_of(xid) == sorted([*undone, ("kept#1", "deliver")])
 
 
 async def test_a_delayed_message_is_a_timer_that_survives_kill_nine(

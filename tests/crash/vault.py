@@ -159,6 +159,10 @@ def participant_of(vault: Vault) -> trypact.Participant:
     def tell(call: trypact.Call[Move], connection: Connection) -> None:
         vault.move(call, connection)
 
+    @served.subscribe("vault.moved", "vault.kept", request=Move)
+    def note(call: trypact.Call[Move], connection: Connection) -> None:
+        vault.move(call, connection)
+
     return served
 
 
