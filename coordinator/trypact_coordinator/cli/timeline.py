@@ -50,8 +50,10 @@ def _print_headline(tx: Any, now: int) -> None:
     facts = [f"began {ago(began, now)}"]
     if summary.HasField("finished_at"):
         facts.append(f"took {briefly(views.micros(summary, 'finished_at') - began)}")
-    elif not tx.HasField("decided_at"):
+    elif tx.HasField("deadline_at") and not tx.HasField("decided_at"):
         facts.append(f"deadline {ahead(views.micros(tx, 'deadline_at'), now)}")
+    elif not tx.HasField("decided_at"):
+        facts.append("only its pivot decides")
     facts.append("interactive" if tx.interactive else "one shot")
     facts.append(f"version {tx.version}, epoch {tx.epoch}")
     facts += [f"{key}={one_line(value)}" for key, value in sorted(summary.labels.items())]
@@ -88,8 +90,9 @@ def _print_branches(tx: Any, now: int, *, wide: bool) -> None:
 
 
 def _calls(branch: Any) -> str:
-    """Count the calls, and those that its budget allows."""
+    """Count the calls, and say what its budget allows: `2 of 5 in 30s`."""
     most = f" of {branch.attempts_max}" if branch.attempts_max else ""
+    most += f" in {briefly(branch.retry_for_ms * 1_000)}" if branch.retry_for_ms else ""
     return f"{branch.attempts}{most}" if branch.attempts or most else "-"
 
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 import pytest_asyncio
-from trypact.v1 import initiator_pb2
+from trypact.v1 import initiator_pb2, registry_pb2, transaction_pb2
 
 from tests.integration.cli.process import run, start
-from tests.integration.server.house import MESSAGE, NOTICE, House, branch, keep_house
+from tests.integration.server.house import MESSAGE, NOTICE, SAGA, House, branch, keep_house
 from tests.integration.server.scripted_participant import aborts, ok, refuses
 
 
@@ -196,6 +196,53 @@ async def test_participants_are_listed_and_pinged(house: House) -> None:
     assert "UNAVAILABLE" in down.out
     assert unknown.code == 4
     assert "no participant 'nobody' is registered" in unknown.why
+
+
+async def test_a_pivot_that_hangs_budgets_and_topics_are_shown_and_nobody_overrules(
+    house: House,
+) -> None:
+    hears = registry_pb2.Action(verb="hear", kinds=[MESSAGE], topics=["rocket.launched"])
+    await house.registry.Register(
+        registry_pb2.RegisterRequest(
+            participant="crew",
+            instance="crew-1",
+            endpoint=house.participant.endpoint,
+            actions=[hears],
+        )
+    )
+    house.participant.on("engine", "Try", aborts(grpc.StatusCode.UNAVAILABLE, "cold"))
+    launching = asyncio.create_task(
+        house.execute(
+            branch("fuel", SAGA, attempts_max=5, retry_for_ms=30_000),
+            branch("engine", SAGA, after=["fuel"], pivot=True),
+            branch("radar", SAGA, after=["engine"]),
+            branch("up", MESSAGE, action="", topic="rocket.launched"),
+            xid="rocket",
+        )
+    )
+    await house.participant.called("engine", "Try", 3)
+    server = house.server.address
+    reason = ("--reason", "no patience")
+
+    shown, listed, cancelled, participants = await asyncio.gather(
+        run("tx", "show", "rocket", server=server),
+        run("tx", "stuck", server=server),
+        run("tx", "cancel", "rocket", *reason, server=server),
+        run("participant", "list", server=server),
+    )
+    house.participant.on("engine", "Try", ok())
+    retried = await run("tx", "retry", "rocket", *reason, server=server)
+    outcome = await launching
+
+    for words in ("saga, pivot", "1 of 5 in 30s", "crew.hear on rocket.launched", "pivot sent"):
+        assert words in shown.out
+    assert "only its pivot decides" in shown.out
+    assert "inventory: Try engine" in listed.out
+    assert cancelled.code
+    assert "nothing but its answer decides" in cancelled.err
+    assert "hear (message) on rocket.launched" in participants.out
+    assert retried.code == 0
+    assert outcome.state == transaction_pb2.TRANSACTION_STATE_CONFIRMED
 
 
 async def test_what_is_not_there_has_its_exit_code(house: House) -> None:
