@@ -1,8 +1,9 @@
 """Removes fence rows of which the coordinator says that no call can come for them any more.
 
 Age proves nothing: a transaction may be stuck for a month. So each transaction is asked for, and
-only what it says is over goes; what was tried or is pending stays whatever it says. A row of a
-delivery goes once all deliveries of its transaction are over, which may be later than its outcome.
+only what it says is over goes; what is reserved or pending stays whatever it says. A step that was
+done goes if the decision was Confirm, of which nobody tells it. A row of a delivery goes once all
+deliveries of its transaction are over, which may be later than its outcome.
 
 Age is needed all the same, for calls that the network has kept: a Try that arrives after its row
 has gone would run. So no row goes before it has been left alone for longer than any call can be on
@@ -14,15 +15,13 @@ from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, Protocol
 
 from trypact.fence.contract import CollectableFence
-from trypact.fence.rules import COLLECTABLE, Status
+from trypact.fence.rules import COLLECTABLE, DELIVERED, SETTLED, STEPS, Over
 from trypact.kinds import Decision
 from trypact.outcome import Standing
 
 OLDER_THAN_S = 24 * 60 * 60.0
 OLDER_THAN_MIN_S = 60.0
 PAGE_TRANSACTIONS = 200
-
-_WITHOUT_DELIVERIES = tuple(each for each in COLLECTABLE if each is not Status.DELIVERED)
 
 
 class Collected(NamedTuple):
@@ -94,20 +93,22 @@ class Collector:
         removed = kept = unknown = 0
         after = ""
         while xids := self._old(after, before_us):
-            final, closed = [], []
+            may_go: dict[Over, list[str]] = {over: [] for over in COLLECTABLE}
             for xid in xids:
                 standing = self._client.decision(xid)
-                if standing.closed:
-                    closed.append(xid)
-                elif standing.final:
-                    final.append(xid)
+                if standing.final:
+                    may_go[SETTLED].append(xid)
                 elif standing.decision is Decision.UNKNOWN:
                     unknown += 1
                 else:
                     kept += 1
-            for over, statuses in ((closed, COLLECTABLE), (final, _WITHOUT_DELIVERIES)):
-                if over:
-                    removed += self._forget(over, before_us, statuses)
+                if standing.final and standing.decision is Decision.CONFIRM:
+                    may_go[STEPS].append(xid)
+                if standing.closed:
+                    may_go[DELIVERED].append(xid)
+            for over, its_xids in may_go.items():
+                if its_xids:
+                    removed += self._forget(its_xids, before_us, over)
             after = xids[-1]
         return Collected(removed, kept, unknown)
 
@@ -115,9 +116,9 @@ class Collector:
         database = self._fence.database
         return self._fence.insist(lambda: database.old(after, before_us, PAGE_TRANSACTIONS))
 
-    def _forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+    def _forget(self, xids: Sequence[str], before_us: int, over: Over) -> int:
         database = self._fence.database
-        return self._fence.insist(lambda: database.forget(xids, before_us, statuses))
+        return self._fence.insist(lambda: database.forget(xids, before_us, over))
 
 
 def require_age(older_than: float, name: str = "older_than") -> None:

@@ -28,7 +28,7 @@ from trypact.fence.local import (
     no_connection,
     said_by,
 )
-from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.fence.rules import FenceRow, Key, Over, Row, Status
 from trypact.fence.sqlite import READS, begin_immediate
 from trypact.fence.statements import INSERTS, Statements, at, fence_table
 
@@ -112,9 +112,10 @@ class SqlAlchemyDatabase:
         with self._connect().execution_options(**{READS: True}) as connection:
             return list(connection.execute(self.statements.old, values).scalars())
 
-    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+    def forget(self, xids: Sequence[str], before_us: int, over: Over) -> int:
         """Delete old rows; see `Database.forget`."""
-        values = {"xids": list(xids), "before_us": before_us, "statuses": list(map(str, statuses))}
+        named = {name: list(map(str, words)) for name, words in over._asdict().items()}
+        values = {"xids": list(xids), "before_us": before_us, **named}
         with self.begin() as transaction:
             deleted = transaction.handle.execute(self.statements.forget, values).rowcount
             transaction.commit("the collector")

@@ -24,7 +24,7 @@ from trypact.errors import (
 )
 from trypact.fence import rules
 from trypact.fence.contract import Handler
-from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.fence.rules import FenceRow, Key, Over, Row, Status
 from trypact.kinds import Operation
 from trypact.limits import shortened
 
@@ -129,13 +129,13 @@ class Database(Protocol):
     def old(self, after: str, before_us: int, limit: int) -> Sequence[str]:
         """Return xids beyond `after`, in order, of which a row could be collected.
 
-        Such a row is of one of `rules.COLLECTABLE`, and neither its last change nor its `not_after`
+        Such a row is one of `rules.COLLECTABLE`, and neither its last change nor its `not_after`
         is later than `before_us`.
         """
         ...
 
-    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
-        """Delete the rows of these xids in one of these statuses; return how many.
+    def forget(self, xids: Sequence[str], before_us: int, over: Over) -> int:
+        """Delete the rows of these xids that are so over; return how many.
 
         Rows that have changed since, or whose `not_after` is later than `before_us`, stay.
         """

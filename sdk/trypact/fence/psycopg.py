@@ -1,7 +1,7 @@
 """The fence over plain psycopg 3, for services without SQLAlchemy."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
 from typing import Any, Final
@@ -24,7 +24,7 @@ from trypact.fence.local import (
     no_connection,
     said_by,
 )
-from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.fence.rules import FenceRow, Key, Over, Row, Status
 from trypact.fence.sqlstate import trouble_of_state
 
 # Returns a context that gives a connection and takes it back.
@@ -61,16 +61,26 @@ _STATEMENTS: Final = {
         {at_key}""",
     "remove": "DELETE FROM {table} {at_key}",
     "old": """
-        SELECT DISTINCT xid FROM {table} WHERE xid > %(after)s AND {aged}
+        SELECT DISTINCT xid FROM {table} WHERE xid > %(after)s AND ({collectable}) AND {aged}
         ORDER BY xid LIMIT %(limit)s""",
-    "forget": "DELETE FROM {table} WHERE xid = ANY(%(xids)s) AND {aged}",
+    "forget": """
+        DELETE FROM {table} WHERE xid = ANY(%(xids)s)
+        AND kind = ANY(%(kinds)s) AND status = ANY(%(statuses)s) AND {aged}""",
 }
+
+
+def _listed(words: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Literal(str(word)) for word in words)
+
+
 _PARTS: Final = {
     "at_key": sql.SQL("WHERE xid = %(xid)s AND branch_id = %(branch_id)s"),
-    "aged": sql.SQL(
-        "status = ANY(%(statuses)s) AND updated_at <= %(before_us)s AND not_after <= %(before_us)s"
+    "aged": sql.SQL("updated_at <= %(before_us)s AND not_after <= %(before_us)s"),
+    "collectable": sql.SQL(" OR ").join(
+        sql.SQL("(kind IN ({}) AND status IN ({}))").format(*map(_listed, over))
+        for over in rules.COLLECTABLE
     ),
-    "statuses": sql.SQL(", ").join(map(sql.Literal, map(str, Status))),
+    "statuses": _listed(Status),
     "columns": sql.SQL(", ").join(map(sql.Identifier, FenceRow._fields)),
     "values": sql.SQL(", ").join(map(sql.Placeholder, FenceRow._fields)),
 }
@@ -185,13 +195,13 @@ class _Database:
         return Trouble.UNAVAILABLE if silent else trouble
 
     def old(self, after: str, before_us: int, limit: int) -> list[str]:
-        collectable = list(map(str, rules.COLLECTABLE))
-        values = {"after": after, "before_us": before_us, "limit": limit, "statuses": collectable}
+        values = {"after": after, "before_us": before_us, "limit": limit}
         with self.begin() as transaction:
             return [xid for (xid,) in transaction.execute("old", values)]
 
-    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
-        values = {"xids": list(xids), "before_us": before_us, "statuses": list(map(str, statuses))}
+    def forget(self, xids: Sequence[str], before_us: int, over: Over) -> int:
+        named = {name: list(map(str, words)) for name, words in over._asdict().items()}
+        values = {"xids": list(xids), "before_us": before_us, **named}
         with self.begin() as transaction:
             deleted = transaction.execute("forget", values).rowcount
             transaction.commit("the collector")

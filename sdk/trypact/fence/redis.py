@@ -25,7 +25,7 @@ from trypact.clock import now_us
 from trypact.errors import ParticipantError, Refuse
 from trypact.fence import rules
 from trypact.fence.local import ENDED, LocalFence, Trouble
-from trypact.fence.rules import FenceRow, Key, Row, Status
+from trypact.fence.rules import FenceRow, Key, Over, Row, Status
 
 logger = logging.getLogger("trypact.fence")
 
@@ -168,28 +168,28 @@ class _Database:
             )
             for name in map(_text, names):
                 row = _read(self._client.get(f"{self._prefix}:{name}"))
-                if row and _is_old(row, before_us, rules.COLLECTABLE):
+                if row and any(_is_old(row, before_us, over) for over in rules.COLLECTABLE):
                     found[row.xid] = None
                 beyond = f"({name}"
             if len(names) < _LOOKED_AT_MAX:
                 break
         return list(found)[:limit]
 
-    def forget(self, xids: Sequence[str], before_us: int, statuses: Sequence[Status]) -> int:
+    def forget(self, xids: Sequence[str], before_us: int, over: Over) -> int:
         deleted = 0
         for xid in xids:
             first, end = f"[{xid}{_SPACE}", f"({xid}{_BEYOND}"
             names: list[Any] = self._client.zrangebylex(self._prefix, first, end)
             for name in map(_text, names):
-                deleted += self._forget(name, before_us, statuses)
+                deleted += self._forget(name, before_us, over)
         return deleted
 
-    def _forget(self, name: str, before_us: int, statuses: Sequence[Status]) -> int:
+    def _forget(self, name: str, before_us: int, over: Over) -> int:
         key = f"{self._prefix}:{name}"
         with self._client.pipeline() as pipeline:
             pipeline.watch(key)  # type: ignore[no-untyped-call]
             row = _read(pipeline.get(key))
-            if row is None or not _is_old(row, before_us, statuses):
+            if row is None or not _is_old(row, before_us, over):
                 return 0
             pipeline.multi()
             pipeline.delete(key)
@@ -315,8 +315,9 @@ def _read(text: Any) -> FenceRow | None:
     return FenceRow(**{**found, "result": b64decode(found["result"])})
 
 
-def _is_old(row: FenceRow, before_us: int, statuses: Sequence[Status]) -> bool:
-    return row.status in statuses and max(row.updated_at, row.not_after) <= before_us
+def _is_old(row: FenceRow, before_us: int, over: Over) -> bool:
+    may_go = row.kind in over.kinds and row.status in over.statuses
+    return may_go and max(row.updated_at, row.not_after) <= before_us
 
 
 def _text(said: Any) -> str:

@@ -4,7 +4,7 @@ from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from trypact.call import Answer, FencedCall, Ok, Pending, Refused
-from trypact.kinds import Operation
+from trypact.kinds import Kind, Operation
 
 
 class Status(StrEnum):
@@ -129,8 +129,22 @@ CANCEL_BEGUN = frozenset({_S.CANCEL_PENDING, _S.CANCELLED})
 # Whose results their initiators see.
 WITH_RESULT = frozenset({_TRY, _DELIVER})
 
-# What may go once the coordinator says that nothing more can come: never what is tried or pending.
-COLLECTABLE = (_S.REFUSED, _S.CONFIRMED, _S.CANCELLED, _S.DELIVERED)
+
+class Over(NamedTuple):
+    """Rows that may go once the coordinator says so: of these kinds, in these statuses."""
+
+    kinds: tuple[Kind, ...]
+    statuses: tuple[Status, ...]
+
+
+# Once the transaction is final.
+SETTLED = Over((Kind.TCC, Kind.SAGA), (_S.REFUSED, _S.CONFIRMED, _S.CANCELLED))
+# Once it is final, and its decision is Confirm: nobody tells a step, and it stays as it was tried.
+STEPS = Over((Kind.SAGA,), (_S.TRIED,))
+# Once it is closed.
+DELIVERED = Over((Kind.MESSAGE, Kind.NOTICE), (_S.DELIVERED,))
+# Never what is reserved or pending.
+COLLECTABLE = (SETTLED, STEPS, DELIVERED)
 
 
 def row_of(call: FencedCall, now: int) -> FenceRow:

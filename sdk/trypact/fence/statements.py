@@ -13,9 +13,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
     func,
+    or_,
     select,
     update,
 )
@@ -101,7 +103,15 @@ class Statements:
         self.change_own = _update(table, own, "status", "result", "reason", "updated_at")
         before_us = bindparam("before_us", type_=BigInteger)
         aged = (columns.updated_at <= before_us, columns.not_after <= before_us)
-        collectable = columns.status.in_([str(status) for status in rules.COLLECTABLE])
+        collectable = or_(
+            *(
+                and_(
+                    columns.kind.in_(map(str, over.kinds)),
+                    columns.status.in_(map(str, over.statuses)),
+                )
+                for over in rules.COLLECTABLE
+            )
+        )
         # Along the primary key: an index on instants would cost every call something.
         self.old = (
             select(columns.xid)
@@ -112,6 +122,7 @@ class Statements:
         )
         self.forget = delete(table).where(
             columns.xid.in_(bindparam("xids", expanding=True)),
+            columns.kind.in_(bindparam("kinds", expanding=True)),
             columns.status.in_(bindparam("statuses", expanding=True)),
             *aged,
         )

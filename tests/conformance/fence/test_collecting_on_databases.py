@@ -40,6 +40,10 @@ def pending(handle: Any) -> Any:
     return PENDING
 
 
+def done(handle: Any) -> bytes:
+    return b"done"
+
+
 def refuse(handle: Any) -> bytes:
     raise Refuse("no")
 
@@ -114,6 +118,24 @@ def test_a_row_stays_while_its_try_could_still_arrive(shop: Shop) -> None:
     assert collect(shop, x=CLOSED) == Collected(0, 0, 0)
     shop.clock_us += 1
     assert collect(shop, x=CLOSED) == Collected(1, 0, 0)
+
+
+@every_place
+def test_a_step_that_was_done_goes_once_its_transaction_is_confirmed(shop: Shop) -> None:
+    for xid in ("final", "closed", "open", "undone"):
+        shop.run("try", done, xid=xid, branch_id="step", kind=Kind.SAGA)
+        shop.run("try", pending, xid=xid, branch_id="pending", kind=Kind.SAGA)
+        # Nobody has asked for its Confirm yet, whatever is said.
+        shop.run("try", done, xid=xid, branch_id="reserved")
+    shop.clock_us += HOUR_US
+    undone = Standing(Decision.CANCEL, final=True, closed=True)
+
+    told = collect(shop, final=FINAL, closed=CLOSED, open=OPEN, undone=undone)
+    assert told == Collected(removed=2, kept=1, unknown=0)
+    gone = {("final", "step"), ("closed", "step")}
+    branches = ("step", "pending", "reserved")
+    xids = ("final", "closed", "open", "undone")
+    assert shop.place.keys() == {(xid, each) for xid in xids for each in branches} - gone
 
 
 @every_place
