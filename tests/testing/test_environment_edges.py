@@ -45,6 +45,28 @@ async def test_who_asks_before_it_is_open_or_after_is_told_where_to_ask(
         await env.__aenter__()
 
 
+async def test_another_event_loop_is_told_to_open_its_own(env: Environment) -> None:
+    with pytest.raises(CoordinatorUnavailable, match="opened in another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(env.execute("order.submit", [RESERVE])))
+
+    assert (await env.execute("order.submit", [RESERVE])).confirmed
+
+
+async def test_the_coordinator_may_die_while_a_handler_runs(
+    warehouse: Warehouse,
+) -> None:
+    async with Environment([warehouse.participant]) as env:
+        warehouse.participant.message("strike")(lambda call, connection: env.crash())
+        await env.restart()
+        await env.execute("order.submit", [message("warehouse.strike"), RESERVE], xid="struck")
+        await env.advance(seconds=1)
+        assert not env.running
+
+        await env.restart()
+        await assert_atomic(env, warehouse.conserved)
+        assert env.timeline("struck").count("Deliver") == 2
+
+
 def test_two_participants_of_one_name_are_refused(warehouse: Warehouse) -> None:
     twin = trypact.Participant("warehouse", fence=warehouse.participant.fence)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from trypact.errors import TrypactError
+from trypact.errors import CoordinatorUnavailable, TrypactError
 from trypact.testing.virtual_loop import VirtualLoop
 
 ResultT = TypeVar("ResultT")
@@ -81,7 +81,16 @@ class Island:
         self._pump_is_due = False
 
     async def ask(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Run a coroutine in there and return what it returns; time passes while it waits."""
+        """Run a coroutine in there and return what it returns; time passes while it waits.
+
+        Raises CoordinatorUnavailable in any event loop but the one that this was created in.
+        """
+        if asyncio.get_running_loop() is not self._outer:
+            work.close()
+            raise CoordinatorUnavailable(
+                "this environment was opened in another event loop; open it in the one that uses "
+                "it: a fixture in the scope of its test, an application without a thread of its own"
+            )
         task = self.loop.create_task(work)
         asked = _Asked(self._outer.create_future(), _errand.get())
         self._asked[task] = asked
