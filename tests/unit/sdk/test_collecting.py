@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 from trypact import Participant, _collecting
 from trypact._collecting import EVERY_S, Collecting
 from trypact.call import FencedCall
 from trypact.clock import now_us
-from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.fence import (
+    AsyncSqlAlchemyFence,
+    SqlAlchemyFence,
+    async_sqlite_engine,
+    sqlite_engine,
+)
 from trypact.kinds import Kind, Operation
 
 OLDER_THAN_S = 60.0
@@ -36,7 +41,7 @@ class Rests:
 
 
 def with_an_old_row(folder: Path) -> SqlAlchemyFence:
-    engine = sqlite_engine(folder / "shop.db")
+    engine = sqlite_engine(folder / "shop.db", poolclass=NullPool)
     old = SqlAlchemyFence(engine, now=lambda: now_us() - 120_000_000)
     old.create_tables()
     old.run(FencedCall("x", "b", "shop.sell", Kind.TCC, Operation.CANCEL), _never)
@@ -81,8 +86,17 @@ async def test_what_goes_wrong_is_logged_and_tried_again(
     assert all(EVERY_S / 2 <= each <= EVERY_S * 1.5 for each in (second, third))
 
 
-async def test_who_stops_does_not_wait_for_a_coordinator_that_hangs(tmp_path: Path) -> None:
-    fence = with_an_old_row(tmp_path)
+@pytest.mark.parametrize("awaited", [False, True], ids=["on a thread", "awaited"])
+async def test_who_stops_does_not_wait_for_a_coordinator_that_hangs(
+    tmp_path: Path, awaited: bool
+) -> None:
+    with_an_old_row(tmp_path)
+    path = tmp_path / "shop.db"
+    fence = (
+        AsyncSqlAlchemyFence(async_sqlite_engine(path, poolclass=NullPool))
+        if awaited
+        else SqlAlchemyFence(sqlite_engine(path, poolclass=NullPool))
+    )
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         endpoint = f"127.0.0.1:{hangs.getsockname()[1]}"
         collecting = Collecting("shop", fence, endpoint, OLDER_THAN_S, pause=Rests(1))
