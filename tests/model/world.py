@@ -111,6 +111,7 @@ def plain_branch(branch: Branch) -> Branch:
     return replace(
         branch,
         attempt=min(branch.attempt, 1),
+        failures=0,
         due_at=rel(branch.due_at),
         quiet_at=rel(branch.quiet_at) if branch.state is BranchState.TRYING else 0,
         result=b"",

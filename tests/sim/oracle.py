@@ -210,10 +210,11 @@ class Oracle:
             spec, trying = branch.spec, branch.state is BranchState.TRYING and not tx.decided
             if branch.in_flight or tx.paused or branch.reason in ("", "pending"):
                 continue
-            most = spec.attempts_max if trying else 0
+            most, spent = spec.attempts_max if trying else 0, branch.failures
             if branch.state is BranchState.DELIVERING and spec.kind is Kind.NOTICE:
                 most = spec.attempts_max or (0 if spec.retry_for_ms else self.notice_attempts)
-            left = not most or branch.attempt < most
+                spent = branch.attempt
+            left = not most or spent < most
             self.check(left, "budget", f"{tx.xid}/{spec.id} waits for call {branch.attempt + 1}")
             late = 0 < branch.give_up_at <= branch.due_at and (trying or most)
             self.check(not late, "budget", f"{tx.xid}/{spec.id} waits longer than it may")

@@ -151,9 +151,10 @@ def _ask_again(
     # The deadline bounds what Cancel undoes, and its budget a notice; all else is bounded by a
     # human's patience.
     bounded = undoable or branch.role is Role.NOTICE
-    spent = not bounded and branch.attempt >= policy.attempts_until_stuck
+    failures = branch.failures + failed
+    spent = not bounded and failures >= policy.attempts_until_stuck
     stuck = branch.stuck or (failed and spent)
-    wait_us = wait_us or backoff_us(policy, key, branch.attempt)
+    wait_us = wait_us or backoff_us(policy, key, failures)
     if stuck and failed:
         wait_us = max(wait_us, slow_retry_us(policy, key, branch.attempt))
     asked = replace(
@@ -163,6 +164,7 @@ def _ask_again(
         quiet_at=max(quiet_at, branch.quiet_at),
         reason=reason,
         stuck=stuck,
+        failures=failures,
     )
     if branch.role is Role.NOTICE or (undoable and failed and not asked_no_more):
         asked = replace(asked, give_up_at=asked.give_up_at or _budget_ends_at(draft, asked))
@@ -180,12 +182,17 @@ def _budget_ends_at(draft: Draft, branch: Branch) -> int:
 
 
 def _is_spent(draft: Draft, branch: Branch) -> bool:
-    """Whether the branch's own budget allows no other call when that would be due."""
+    """Whether the branch's own budget allows no other call when that would be due.
+
+    A Try that is PENDING is being worked on and costs nothing; a notice is not asked for ever.
+    """
     spec = branch.spec
-    most = spec.attempts_max
-    if branch.role is Role.NOTICE and not spec.retry_for_ms:
-        most = most or draft.policy.notice_attempts
-    if most and branch.attempt >= most:
+    most, spent = spec.attempts_max, branch.failures
+    if branch.role is Role.NOTICE:
+        spent = branch.attempt
+        if not spec.retry_for_ms:
+            most = most or draft.policy.notice_attempts
+    if most and spent >= most:
         return True
     return 0 < branch.give_up_at <= branch.due_at
 

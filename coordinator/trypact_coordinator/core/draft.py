@@ -262,6 +262,7 @@ class Draft:
             in_flight=True,
             due_at=answer_due_at,
             stuck=branch.stuck and again,
+            failures=branch.failures if again else 0,
         )
         spec = self.tx.spec
         not_after = answer_due_at if operation is _TRY_IT else 0

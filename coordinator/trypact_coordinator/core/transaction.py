@@ -160,6 +160,8 @@ class Branch(msgspec.Struct, frozen=True, gc=False):
     stuck: bool = False
     # When its budget of time ends; 0 when it has none, or no call has failed.
     give_up_at: int = 0
+    # Those calls of the current operation that failed: neither OK nor PENDING, nor lost by a term.
+    failures: int = 0
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -45,6 +45,7 @@ class _BranchProgress(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     stuck: bool
     give_up_at: int = 0
+    failures: int = 0
 
 
 class _Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +92,7 @@ def encode_progress(tx: Transaction) -> bytes:
             b.reason,
             b.stuck,
             b.give_up_at,
+            b.failures,
         )
         for b in tx.branches
     ]
@@ -144,6 +146,7 @@ def _join(description: _Description, current: _Progress) -> Transaction:
             b.reason,
             b.stuck,
             b.give_up_at,
+            b.failures,
         )
         for spec, role, b in zip(
             description.branches, roles_of(description.branches), current.branches, strict=True

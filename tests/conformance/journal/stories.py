@@ -133,6 +133,7 @@ def every_branch() -> tuple[Branch, ...]:
             reason="timed out \0 twice",
             stuck=True,
             give_up_at=T0 + 6,
+            failures=2,
         ),
         Branch(
             spec=BranchSpec(
