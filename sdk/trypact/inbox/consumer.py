@@ -96,7 +96,11 @@ class Consumer:
     async def run(self, deliveries: AsyncIterable[Delivery]) -> None:
         """Handle deliveries one after another, until they end or what yields them raises."""
         async for delivery in deliveries:
-            await self.handle(delivery)
+            try:
+                await self.handle(delivery)
+            except Exception as error:
+                # It is delivered again, and found done.
+                logger.warning("message %s is not acknowledged: %s", delivery.message.id, error)
 
     async def handle(self, delivery: Delivery) -> bool:
         """Handle one; say whether it is done and acknowledged. Raises what `ack` raises."""

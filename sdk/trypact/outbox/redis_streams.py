@@ -11,6 +11,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
     ClusterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -213,16 +215,28 @@ class RedisSubscription:
         await self._redis.xack(self._stream, self._group, entry)
 
     async def __aiter__(self) -> AsyncIterator[RedisDelivery]:
-        """Yield deliveries. Raises redis-py's errors; iterate again to go on."""
-        await self._create_group()
-        loop = asyncio.get_running_loop()
+        """Yield deliveries; wait while Redis is away. Raises redis-py's other errors."""
         while True:
-            async for delivery in self._taken_over():
+            try:
+                await self._create_group()
+                while True:
+                    async for delivery in self._look():
+                        yield delivery
+            except (NoConnection, TimedOut, ResponseError) as error:
+                if not _passes(error):
+                    raise
+                logger.warning("%s cannot be read: %s", self._stream, error)
+                await asyncio.sleep(self._block_s)
+
+    async def _look(self) -> AsyncIterator[RedisDelivery]:
+        """Yield what others have left, and what comes until it is time to look for that again."""
+        async for delivery in self._taken_over():
+            yield delivery
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + self._block_s
+        while (left := look_at - loop.time()) > 0:
+            for delivery in self._deliveries(await self._new(left), redelivered=False):
                 yield delivery
-            look_at = loop.time() + self._block_s
-            while (left := look_at - loop.time()) > 0:
-                for delivery in self._deliveries(await self._new(left), redelivered=False):
-                    yield delivery
 
     async def _create_group(self) -> None:
         try:
@@ -268,6 +282,13 @@ class RedisSubscription:
                 )
             else:
                 yield RedisDelivery(self, entry, message, redelivered)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is over when Redis is back; if that has lost the group, it is created again."""
+    if isinstance(error, ResponseError):
+        return str(error).startswith("NOGROUP")
+    return not isinstance(error, AuthenticationError | AuthorizationError)
 
 
 async def _cancellable(asked: Awaitable[Any]) -> Any:

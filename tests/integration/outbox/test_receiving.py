@@ -5,12 +5,19 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
 import trypact
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ResponseError
+from sqlalchemy import Connection
+from trypact.fence import sqlite_engine
+from trypact.inbox import Consumer, Inbox
 from trypact.outbox import (
     Arrived,
     JetStreamDelivery,
@@ -99,10 +106,11 @@ async def test_a_consumer_waits_for_longer_than_its_client_waits_for_an_answer(
 class Forgetful(Redis):
     """Loses a cancellation as `asyncio.wait_for` does before Python 3.12: it has sent by then."""
 
-    reading = False
+    reading = asyncio.Event()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        self.reading = args[0] == "XREADGROUP"
+        if args[0] == "XREADGROUP":
+            self.reading.set()
         asked = asyncio.create_task(super().execute_command(*args, **options))
         try:
             return await asyncio.shield(asked)
@@ -116,11 +124,63 @@ async def test_a_cancellation_that_the_client_loses_is_heeded(
     async with Forgetful.from_url(redis_server.url) as forgetful:
         subscription = RedisSubscription(forgetful, TOPIC, "members", "members-1", prefix=prefix)
         waiting = asyncio.create_task(first_of(subscription))
-        while not forgetful.reading:
-            await asyncio.sleep(0)
+        await forgetful.reading.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_a_consumer_outlives_its_broker_and_what_that_has_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, finished = RedisServer(appendonly="no"), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    engine, inbox = sqlite_engine(tmp_path / "members.db"), Inbox("members")
+    done: list[int] = []
+    with engine.begin() as connection:
+        inbox.create_tables(connection)
+
+    async def publish(number: int) -> None:
+        async with Redis.from_url(server.url) as client:
+            await RedisPublisher(client).publish([Message(TOPIC, number)])
+
+    def handle(message: Message, connection: Connection) -> None:
+        done.append(message.read())
+        if done == [1]:
+            # Before it is acknowledged; neither the stream nor the group is there afterwards.
+            server.kill()
+            server.start()
+            asyncio.run_coroutine_threadsafe(publish(2), loop)
+        else:
+            loop.call_soon_threadsafe(finished.set)
+
+    async with Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as client:
+        subscription = RedisSubscription(client, TOPIC, "members", "members-1", idle=1.0)
+        running = asyncio.create_task(Consumer(engine, inbox, handle).run(subscription))
+        await publish(1)
+        async with asyncio.timeout(60):
+            await asyncio.wait(
+                [running, asyncio.ensure_future(finished.wait())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    server.remove()
+    engine.dispose()
+    assert done == [1, 2]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+async def test_a_consumer_does_not_wait_for_what_no_time_mends(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with Redis.from_url(redis_server.url, username="nobody", password="x") as client:
+        with pytest.raises(AuthenticationError):
+            await first_of(RedisSubscription(client, TOPIC, "g", "c", prefix=prefix))
+    async with Redis.from_url(redis_server.url) as client:
+        await client.set(f"{prefix}{{{TOPIC}}}", "no stream")
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await first_of(RedisSubscription(client, TOPIC, "g", "c", prefix=prefix))
 
 
 async def test_all_that_was_left_is_given_to_another_however_much_it_is(
