@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine, Table
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trypact.clock import now_us
 from trypact.errors import FenceUnavailable
@@ -117,7 +116,7 @@ class SqlAlchemyFence(LocalFence):
                     values = {**key, **own, **said, "updated_at": row.updated_at}
                     connection.execute(self._sql.change_own, values)
                 connection.commit()
-        except (DBAPIError, PoolTimeoutError) as error:
+        except (DBAPIError, *CANNOT_OPEN) as error:
             # Almost always there was nothing to take back.
             logger.warning("rows of a failed batch were not looked at: %s", said_by(error))
 
