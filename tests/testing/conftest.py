@@ -28,6 +28,7 @@ class Warehouse:
         self.participant.saga("move")(Move())
         self.participant.message("tell")(tell)
         self.participant.notice("hint")(tell)
+        self.participant.subscribe("shelf.moved", verb="note")(tell)
 
     @property
     def shelf(self) -> tuple[int, int, int]:
@@ -69,6 +70,8 @@ class Move:
     """Sells at once, and takes back."""
 
     def try_(self, call: trypact.Call[Any], connection: Connection) -> None:
+        if not connection.execute(text("SELECT free FROM shelf")).scalar_one():
+            raise trypact.Refuse("sold_out")
         move(connection, "free", "sold", 1)
 
     def cancel(self, call: trypact.Call[Any], connection: Connection) -> None:

@@ -167,7 +167,11 @@ async def test_a_participant_that_is_killed_and_started_again_is_examined_across
 ) -> None:
     for name, text in (("kiosk.py", KIOSK), ("restart.py", RESTART), ("state.py", STATE)):
         (tmp_path / name).write_text(text)
-    kiosk = ServerProcess([sys.executable, "kiosk.py", "127.0.0.1:0"], folder=tmp_path)
+    kiosk = ServerProcess(
+        # A port could be taken by others between its death and its return.
+        [sys.executable, "kiosk.py", f"unix:{tmp_path}/kiosk.sock"],
+        folder=tmp_path,
+    )
     where = kiosk.wait_for(r"is served at (\S+)")[1]
     (tmp_path / "pid").write_text(str(kiosk.pid))
     try:

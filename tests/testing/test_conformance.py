@@ -117,7 +117,7 @@ async def test_what_nobody_serves_is_not_asked_for_again(warehouse: Warehouse) -
     assert report.failed == ("try-and-cancel",)
     (line,) = report.findings[0].trace
     assert "UNIMPLEMENTED" in line
-    assert "it serves: hint (notice), move (saga), reserve (tcc), tell (message)" in line
+    assert "it serves: hint (notice), move (saga), note (message), reserve (tcc)" in line
     assert "name an action and a kind that are served" in report.findings[0].why
 
 

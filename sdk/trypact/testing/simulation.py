@@ -111,13 +111,12 @@ def simulate(
     chosen = _chosen(seeds)
     if transactions < 1:
         raise InvalidRequest(f"transactions: is {transactions}; allowed: at least 1")
-    try:
+    with contextlib.suppress(RuntimeError):
         asyncio.get_running_loop()
-    except RuntimeError:
-        return _simulate(make_participants, make_transaction, chosen, transactions, checks)
-    raise InvalidRequest(
-        "simulate: each run has an event loop of its own; allowed: a call from a plain function"
-    )
+        raise InvalidRequest(
+            "simulate: each run has an event loop of its own; allowed: a call from a plain function"
+        )
+    return _simulate(make_participants, make_transaction, chosen, transactions, checks)
 
 
 def _chosen(seeds: int | Iterable[int]) -> Sequence[int]:
