@@ -74,8 +74,8 @@ def tcc(
             or None; at most 256 KiB as JSON.
         id: unique in its transaction; the verb if not given.
         after: ids of branches whose Try comes first.
-        attempts: calls of its Try after which the transaction is cancelled if none was OK; 0 for
-            as many as fit before the deadline.
+        attempts: failing calls of its Try after which the transaction is cancelled; 0 for as many
+            as fit before the deadline. PENDING is no failure.
         retry_for: seconds since the first failing call after which the same happens; 0 likewise.
 
     Raises PayloadError, LimitExceeded or InvalidRequest.

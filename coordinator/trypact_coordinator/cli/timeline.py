@@ -90,10 +90,12 @@ def _print_branches(tx: Any, now: int, *, wide: bool) -> None:
 
 
 def _calls(branch: Any) -> str:
-    """Count the calls, and say what its budget allows: `2 of 5 in 30s`."""
-    most = f" of {branch.attempts_max}" if branch.attempts_max else ""
-    most += f" in {briefly(branch.retry_for_ms * 1_000)}" if branch.retry_for_ms else ""
-    return f"{branch.attempts}{most}" if branch.attempts or most else "-"
+    """Count the calls, and say what its budget is: `2 (budget: 5, 30s)`."""
+    budget = [str(branch.attempts_max)] if branch.attempts_max else []
+    budget += [briefly(branch.retry_for_ms * 1_000)] if branch.retry_for_ms else []
+    if not budget:
+        return str(branch.attempts or "-")
+    return f"{branch.attempts} (budget: {', '.join(budget)})"
 
 
 def _print_timeline(tx: Any) -> None:

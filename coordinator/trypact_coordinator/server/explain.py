@@ -188,7 +188,8 @@ def _budget(tx: Transaction, branch: Branch, now: int) -> str:
     """Say when a branch that fails is given up, if its initiator has said so."""
     ends = []
     if branch.spec.attempts_max:
-        ends.append(f"after {_plural(branch.spec.attempts_max, 'call', 'calls')}")
+        failing = "call" if branch.spec.is_delivery else "failing call"
+        ends.append(f"after {_plural(branch.spec.attempts_max, failing, failing + 's')}")
     if branch.give_up_at:
         ends.append(_in(branch.give_up_at, now))
     if not ends or (tx.decided and not branch.spec.is_delivery):

@@ -220,8 +220,8 @@ class Branch(_message.Message):
     tcc and saga branches come before it, or are saga steps after it, which only go forward.
     """
     attempts_max: _builtins.int
-    """For tcc and saga branches before the pivot, and notices: calls after which it is given up if
-    none is OK; a Try with its transaction. Zero means no such budget (for a notice: the default).
+    """For tcc and saga branches before the pivot: failing calls after which it is given up, with its
+    transaction. For notices: calls without an OK. Zero means no such budget, or the default.
     """
     retry_for_ms: _builtins.int
     """The same in time, counted from the first call that failed."""

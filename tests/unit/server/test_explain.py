@@ -392,8 +392,8 @@ def test_a_budget_says_when_it_ends() -> None:
     story = Story(spec).answers("car", Operation.TRY, Unknown("UNAVAILABLE: refused"))
 
     assert said("""
-        Without an OK it is given up after 3 calls or in 30 seconds, and the transaction is
-        cancelled.
+        Without an OK it is given up after 3 failing calls or in 30 seconds, and the transaction
+        is cancelled.
     """) in story.told_after(0)
 
     while not story.tx.decided:
