@@ -1,6 +1,8 @@
 """What goes of a fence's rows, and what stays, the same on every database."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,28 @@ def test_many_transactions_are_gone_through_page_by_page(
 
     assert shop.place.collect(standings, 3600) == Collected(removed=12, kept=1, unknown=0)
     assert shop.place.keys() == {("A", "1"), ("A", "2")}
+
+
+@every_place
+def test_several_that_collect_at_once_remove_each_row_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "PAGE_TRANSACTIONS", 3)
+    xids = [f"x{number}" for number in range(12)]
+    for xid in xids:
+        for branch_id in ("1", "2"):
+            shop.run("cancel", xid=xid, branch_id=branch_id)
+    shop.clock_us += HOUR_US
+    together = threading.Barrier(3)
+
+    def collect() -> int:
+        together.wait(10)
+        return shop.place.collect(dict.fromkeys(xids, CLOSED), 3600).removed
+
+    with ThreadPoolExecutor(3) as threads:
+        removed = [each.result(30) for each in [threads.submit(collect) for _ in range(3)]]
+    assert sum(removed) == 24
+    assert shop.place.keys() == set()
 
 
 @pytest.mark.parametrize("shop", [("sqlite", "alone")], indirect=True)
