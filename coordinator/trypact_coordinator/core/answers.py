@@ -67,7 +67,7 @@ def _ok(draft: Draft, index: int, branch: Branch, operation: Operation, answer: 
         stuck=False,
     )
     draft.note(_OK_SAID[operation], branch.spec.id)
-    if answer.expires_at_us and not draft.tx.decided:
+    if answer.expires_at_us and branch.role in UNDOABLE and not draft.tx.decided:
         _shorten_deadline(draft, branch, answer.expires_at_us)
     draft.progressed(operation)
 
