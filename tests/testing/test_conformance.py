@@ -152,6 +152,21 @@ async def test_a_participant_on_a_socket_is_examined_by_plain_grpc(warehouse: Wa
     assert report.passed, str(report)
 
 
+async def test_a_participant_that_does_not_come_back_fails_the_cases_with_a_crash(
+    warehouse: Warehouse,
+) -> None:
+    async with warehouse.participant.serve(grace=0) as server:
+        callee = RemoteCallee(server.endpoint)
+        subject = Subject(
+            "warehouse.tell", Kind.MESSAGE, lambda _: b"", restart=server.stop, patience=0.2
+        )
+        report = await examine(callee, subject)
+        await callee.close()
+
+    assert report.failed == ("crash-after-delivery",)
+    assert "was restarted and did not come back" in report.findings[-1].why
+
+
 async def test_where_nothing_answers_is_said_in_a_sentence(tmp_path: Path) -> None:
     callee = RemoteCallee(f"unix:{tmp_path}/nobody")
 

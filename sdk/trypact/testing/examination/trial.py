@@ -11,7 +11,7 @@ from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry,
 from trypact import clock
 from trypact.ids import new_xid
 from trypact.kinds import Kind, Operation
-from trypact.testing.examination.callee import Callee
+from trypact.testing.examination.callee import Callee, Unreachable
 from trypact.testing.history import said
 from trypact.v1 import participant_pb2
 
@@ -177,7 +177,10 @@ class Trial:
         if self.subject.restart is None:
             raise Failed("there is no way to restart the participant")
         await self.subject.restart()
-        await self._callee.ready(self.subject.patience)
+        try:
+            await self._callee.ready(self.subject.patience)
+        except Unreachable as gone:
+            raise Failed(f"it was restarted and did not come back: {gone}") from gone
         self.trace.append("killed and started again")
 
     # ------------------------------------------------------------ what can be seen of the business
