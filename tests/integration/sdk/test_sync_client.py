@@ -106,7 +106,7 @@ async def test_closing_a_client_leaves_the_outcome_of_what_may_have_arrived_unkn
     await asyncio.to_thread(started.wait, 10)
     client.close()
 
-    with pytest.raises(trypact.OutcomeUnknown, match="is closed"):
+    with pytest.raises(trypact.OutcomeUnknown, match="closed"):
         await asyncio.wait_for(asking, 10)
 
 
