@@ -4,13 +4,13 @@
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
 from trypact_coordinator.core import answers, draft, machine, step
 from trypact_coordinator.core.draft import Draft
-from trypact_coordinator.core.events import Answer, Ok, Resumed, TimePassed
+from trypact_coordinator.core.events import Answer, Ok, TimePassed
 from trypact_coordinator.core.machine import BRANCH, BranchTrigger, move_without_call
 from trypact_coordinator.core.transaction import (
     NEVER,
@@ -28,6 +28,7 @@ from tests.model.configurations import configurations, message, pivot, saga, tcc
 from tests.model.explorer import explore
 from tests.model.protocol import Model
 from tests.model.world import POLICY, Config, Fence, Violation, World
+from tests.sim.mutants import resumed_but
 
 BRANCHES = int(os.environ.get("TRYPACT_MODEL_BRANCHES", "3"))
 
@@ -76,18 +77,6 @@ def test_a_cancel_that_skips_unknown_tries_is_found(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(BRANCH, released, BranchState.CANCELLED)
     monkeypatch.setattr(Draft, "_call_what_is_ready", skips)
     must_find(Model(PARALLEL), "I2: cancelled, but . is TRIED")
-
-
-def resumed_but(monkeypatch: pytest.MonkeyPatch, change: Callable[[Draft, list], None]) -> None:
-    """Plant a bug in what a new term does."""
-    handler = step._HANDLERS[Resumed]
-
-    def resumed(one: Draft, event: Resumed) -> None:
-        before = list(one.branches)
-        handler(one, event)
-        change(one, before)
-
-    monkeypatch.setitem(step._HANDLERS, Resumed, resumed)
 
 
 def test_a_recovery_without_doubt_is_found(monkeypatch: pytest.MonkeyPatch):
