@@ -4,7 +4,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -16,6 +15,7 @@ from trypact_coordinator.cli.failures import (
     Failure,
     of_reason,
 )
+from trypact_coordinator.cli.plugins import line_of, plugins
 
 # Name -> (module, attribute, one line for the listing).
 _COMMANDS = {
@@ -26,7 +26,6 @@ _COMMANDS = {
     "journal": ("journal", "journal", "Migrate, prune and verify a journal."),
     "explain": ("explain", "explain", "Say what an error means, and what to do about it."),
 }
-_PLUGINS = "trypact.commands"
 
 _EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 not allowed, 4 not found, 5 conflict, "
@@ -39,7 +38,7 @@ class LazyCommands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands, ours first, without importing any."""
-        return [*_COMMANDS, *sorted(_plugins().keys() - _COMMANDS.keys())]
+        return [*_COMMANDS, *sorted(plugins().keys() - _COMMANDS.keys())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command. A plugin that cannot be imported fails only here."""
@@ -47,7 +46,7 @@ class LazyCommands(click.Group):
             module, attribute, _ = _COMMANDS[cmd_name]
             found = importlib.import_module(f"trypact_coordinator.cli.{module}")
             return getattr(found, attribute)  # type: ignore[no-any-return]
-        plugin = _plugins().get(cmd_name)
+        plugin = plugins().get(cmd_name)
         if plugin is None:
             return None
         try:
@@ -63,18 +62,12 @@ class LazyCommands(click.Group):
         """List the commands with one line each."""
         rows = [(name, about) for name, (_, _, about) in _COMMANDS.items()]
         rows += [
-            (name, f"Commands of {plugin.module.partition('.')[0]}.")
-            for name, plugin in sorted(_plugins().items())
+            (name, line_of(plugin))
+            for name, plugin in sorted(plugins().items())
             if name not in _COMMANDS
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-def _plugins() -> dict[str, Any]:
-    from importlib.metadata import entry_points
-
-    return {plugin.name: plugin for plugin in entry_points(group=_PLUGINS)}
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -57,12 +57,29 @@ def test_usage_errors_are_three_lines_and_two(
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     installed: dict[str, Any] = {}
-    monkeypatch.setattr(entry, "_plugins", lambda: installed)
+    monkeypatch.setattr(entry, "plugins", lambda: installed)
     return installed
 
 
 def plugin(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, "trypact.commands")
+
+
+def test_help_repeats_what_plugins_say_of_themselves(
+    plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins["misbehave"] = plugin("misbehave", f"{__name__}:misbehave")
+    plugins["mute"] = plugin("mute", "trypact.outbox.cli:no_such_command")
+    plugins["native"] = plugin("native", "math:sqrt")
+    plugins["outbox"] = plugin("outbox", "trypact.outbox.cli:outbox")
+
+    assert main(["--help"]) == 0
+
+    said = capsys.readouterr().out
+    assert "misbehave    Fail in a way of its own." in said
+    assert "mute         Commands of trypact." in said
+    assert "native       Commands of math." in said
+    assert "outbox       See what an outbox holds, and have messages sent again" in said
 
 
 def test_a_plugin_that_does_not_import_is_reported_only_when_asked_for(
