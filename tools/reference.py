@@ -10,7 +10,7 @@ import sys
 
 from pages import GENERATED, written_or_checked
 from trypact_coordinator import settings
-from trypact_coordinator.cli.catalogue import Entry, entries
+from trypact_coordinator.cli.catalogue import Entry, Speaker, entries
 from trypact_coordinator.core import limits
 from trypact_coordinator.durations import write_ms
 from trypact_coordinator.server.metrics_table import METRICS
@@ -34,6 +34,15 @@ SERVICES_HEAD = """
 A service that [joins](../how-to/joining.md) the transaction of its caller tells it what went wrong
 as a status whose details begin with a reason: one of those above, or one of these. The **business**
 has said no; that is an answer, and nothing is to be mended.
+
+"""
+
+FENCES_HEAD = """
+## What fences say
+
+A participant's fence refuses what cannot be right, and then the reason of the refusal begins with
+`ALREADY_CONFIRMED`, `ALREADY_CANCELLED`, or one of these. The **participant** has to be mended. All
+other reasons of refusals are the handlers' own words.
 
 """
 
@@ -81,17 +90,19 @@ BOUNDS = {
 
 
 def errors_page() -> str:
-    services = errors_table(by_services=True)
-    return GENERATED + ERRORS_HEAD + errors_table(by_services=False) + SERVICES_HEAD + services
+    coordinators, services, fences = (errors_table(speaker) for speaker in Speaker)
+    page = GENERATED + ERRORS_HEAD + coordinators + SERVICES_HEAD + services
+    return page + FENCES_HEAD + fences
 
 
-def errors_table(*, by_services: bool) -> str:
-    head = "| reason | gRPC status | whose | what |\n| --- | --- | --- | --- |\n"
+def errors_table(speaker: Speaker) -> str:
+    status = "answer" if speaker is Speaker.FENCE else "gRPC status"
+    head = f"| reason | {status} | whose | what |\n| --- | --- | --- | --- |\n"
     rows = [
         f"| [`{entry.reason}`](errors/{entry.reason}.md) | `{entry.status}` "
         f"| {entry.advice.whose} | {entry.what} |"
         for entry in entries().values()
-        if entry.by_services is by_services
+        if entry.speaker is speaker
     ]
     return head + "\n".join(rows) + "\n"
 

@@ -1,4 +1,4 @@
-"""Every reason that a coordinator can answer has a page, and `trypact explain` says the same."""
+"""Every reason that anybody can answer has a page, and `trypact explain` says the same."""
 
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +9,10 @@ import pytest
 import trypact_coordinator
 from trypact import Decision, Outcome, State
 from trypact import errors as sdk_errors
+from trypact.call import FencedCall, Refused
+from trypact.fence.rules import Row, Status, meet
 from trypact.joining import status_of
+from trypact.kinds import Kind, Operation
 from trypact.v1 import admin_pb2, initiator_pb2
 from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.cli.catalogue import entries
@@ -44,6 +47,23 @@ SAID: dict[str, sdk_errors.TrypactError] = {
 }
 
 
+def said_by_fences() -> dict[str, set[str]]:
+    """What a fence refuses calls with: reason -> messages."""
+    said: dict[str, set[str]] = {}
+    rows = [Row("inventory.reserve", "tcc", status, b"", "") for status in Status]
+    other = Row("inventory.reserve", "tcc", Status.TRIED, b"", "")
+    for operation in Operation:
+        call = FencedCall("order-17", "reserve", "inventory.reserve", Kind.TCC, operation)
+        answers = [meet(call, row) for row in (None, *rows)]
+        answers.append(meet(call._replace(action="inventory.release"), other))
+        for answer in answers:
+            # What a refused Try is answered with again is its handler's own word.
+            if isinstance(answer, Refused) and answer.reason:
+                reason, _, message = answer.reason.partition(": ")
+                said.setdefault(reason, set()).add(message)
+    return said
+
+
 def descendants(of: type[CoordinatorError]) -> Iterator[type[CoordinatorError]]:
     yield of
     for child in of.__subclasses__():
@@ -60,7 +80,7 @@ def test_every_error_of_every_module_has_an_entry_and_a_page() -> None:
 
     assert {JournalError.reason, "INTERNAL"} < reasons
     assert reasons == set(ADVICE)
-    assert reasons | set(SAID) == set(entries())
+    assert reasons | set(SAID) | set(said_by_fences()) == set(entries())
     assert set(entries()) == {path.stem for path in PAGES.iterdir()}
 
 
@@ -75,13 +95,23 @@ def test_what_services_say_to_their_callers_has_an_entry_and_a_page(reason: str)
     assert f"`{reason}: ...`" in page
 
 
+@pytest.mark.parametrize("reason", list(said_by_fences()))
+def test_what_fences_refuse_with_is_explained(reason: str) -> None:
+    advice = entries()[reason].advice
+
+    if advice.whose == "participant":
+        assert advice.example in said_by_fences()[reason]
+    else:
+        assert "A fence refuses" in advice.when
+
+
 @pytest.mark.parametrize("reason", list(entries()))
 def test_an_entry_says_when_whose_and_what_to_do(
     reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     advice = entries()[reason].advice
 
-    assert advice.whose in ("business", "caller", "nobody", "operator", "us")
+    assert advice.whose in ("business", "caller", "nobody", "operator", "participant", "us")
     assert advice.when.endswith(".")
     assert advice.todo.endswith(".")
     raised = type(SAID[reason]) if reason in SAID else sdk_errors.by_code(reason)

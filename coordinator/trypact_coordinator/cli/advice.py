@@ -10,11 +10,10 @@ from typing import NamedTuple
 class Advice(NamedTuple):
     """What the reader of an error needs besides its message.
 
-    `whose` is "caller", "nobody" (it passes), "operator", "us" (a bug) or "business" (a participant
-    said no, as it may); `todo` and `when` are
-    sentences, `todo` short enough for a terminal's line; `example` is a message as it is said;
-    `raises` is the class of `trypact.errors` that a service of the Python SDK meets, "" for what
-    never crosses the wire.
+    `whose` is "caller", "nobody" (it passes), "operator", "participant", "us" (a bug) or "business"
+    (a participant said no, as it may); `todo` and `when` are sentences, `todo` short enough for a
+    terminal's line; `example` is a message as it is said; `raises` is the class of `trypact.errors`
+    that a service of the Python SDK meets, "" for what no call of it raises.
     """
 
     whose: str
@@ -128,7 +127,8 @@ ADVICE = {
         _NEVER_CHANGES,
         "The transaction was to be cancelled, or added to, and it is confirmed. Several may want "
         "to decide at once (the last OK, the deadline, an operator), and the first one does. What "
-        "must not stand after all is undone by another transaction.",
+        "must not stand after all is undone by another transaction. A fence refuses the Cancel of "
+        "a branch that is confirmed with the same word.",
         "The decision is Confirm, and a decision never changes.",
         "AlreadyConfirmed",
     ),
@@ -137,7 +137,8 @@ ADVICE = {
         _NEVER_CHANGES,
         "The transaction was to be confirmed, or added to, and it is cancelled: by a refusal, by "
         "its deadline, by an operator, or before it was begun, because somebody asked for its "
-        "decision with `settle`. Whatever was reserved is given back.",
+        "decision with `settle`. Whatever was reserved is given back. A fence refuses a late Try "
+        "or the Confirm of a branch that is cancelled with the same word.",
         "transaction order-17 was cancelled before it was begun",
         "AlreadyCancelled",
     ),
