@@ -136,7 +136,8 @@ def _failure_of(error: Exception) -> Failure:
         what = f"{path} was not understood"
         return Failure(what, error.format_message(), f"See `{path} --help`.", USAGE)
     if isinstance(error, click.ClickException):
-        return Failure("the command failed", error.format_message(), "Correct it and try again.")
+        todo = "Correct it and try again."
+        return Failure("the command failed", error.format_message(), todo, error.exit_code)
     if isinstance(error, CoordinatorError):
         return of_reason("the command failed", str(error), error.status, error.reason)
     if isinstance(error, ModuleNotFoundError):

@@ -18,10 +18,10 @@ from trypact._lazy import lazily
 
 if TYPE_CHECKING:
     from trypact.inbox.consumer import Consumer, Delivery
-    from trypact.inbox.inbox import Count, Inbox, Parked
+    from trypact.inbox.inbox import Count, Entry, Inbox
     from trypact.inbox.tables import State, inbox_table
 
-__all__ = ["Consumer", "Count", "Delivery", "Inbox", "Parked", "State", "inbox_table"]
+__all__ = ["Consumer", "Count", "Delivery", "Entry", "Inbox", "State", "inbox_table"]
 
 __getattr__ = lazily(
     __name__,
@@ -29,8 +29,8 @@ __getattr__ = lazily(
         "Consumer": "consumer",
         "Count": "inbox",
         "Delivery": "consumer",
+        "Entry": "inbox",
         "Inbox": "inbox",
-        "Parked": "inbox",
         "State": "tables",
         "inbox_table": "tables",
     },

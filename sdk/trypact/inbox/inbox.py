@@ -13,7 +13,7 @@ from trypact._local_transaction import Queries, Query, Work, perform, perform_as
 from trypact._schema import create_table
 from trypact.clock import now_us
 from trypact.errors import InvalidRequest
-from trypact.inbox.tables import State, Statements, inbox_table
+from trypact.inbox.tables import WAITING, State, Statements, inbox_table
 from trypact.limits import shortened
 from trypact.outbox.message import GROUP_BYTES_MAX, Message, text_of
 
@@ -38,18 +38,24 @@ class Count(NamedTuple):
     oldest_at: int
 
 
-class Parked(NamedTuple):
-    """A message that failed too often, for those who look after it; see `Inbox.parked`.
+class Entry(NamedTuple):
+    """A message in the table, for those who look after it.
 
-    >>> Parked("m1", "order.paid", 20, "KeyError: 'order'", 0).remark
-    "KeyError: 'order'"
+    >>> from trypact.outbox import Message
+    >>> inbox, paid = Inbox("warehouse"), Message("order.paid", id="order-17-paid")
+    >>> with engine.begin() as connection:
+    ...     inbox.create_tables(connection)
+    ...     _ = inbox.fail(connection, paid, "KeyError: 'order'")
+    ...     [(entry.id, entry.state, entry.remark) for entry in inbox.entries(connection)]
+    [('order-17-paid', <State.FAILED: 'FAILED'>, "KeyError: 'order'")]
     """
 
     id: str
     topic: str
+    state: State
     # How often its processing began.
     times: int
-    # What the last handler raised.
+    # What the last handler that failed raised.
     remark: str
     # When it was first met, in microseconds since 1970-01-01T00:00Z.
     created_at: int
@@ -147,10 +153,22 @@ class Inbox:
         found = connection.execute(self._sql.count, {"key_group": self.group})
         return [Count(State(state), messages, oldest) for state, messages, oldest in found]
 
-    def parked(self, connection: Connection, limit: int = 100) -> list[Parked]:
-        """Return messages of the group that failed too often, the oldest first; at most 1 000."""
-        values = {"key_group": self.group, "many": min(limit, PAGE_MAX)}
-        return [Parked._make(row) for row in connection.execute(self._sql.parked, values)]
+    def entries(
+        self,
+        connection: Connection,
+        states: Sequence[State] = WAITING,
+        limit: int = 100,
+    ) -> list[Entry]:
+        """Return messages of the group in these states, the oldest first; at most 1 000."""
+        values = {
+            "key_group": self.group,
+            "states": list(map(str, states)),
+            "many": min(limit, PAGE_MAX),
+        }
+        return [
+            Entry._make(row)._replace(state=State(row.state))
+            for row in connection.execute(self._sql.listed, values)
+        ]
 
     def retry(self, connection: Connection, ids: Sequence[str] | None = None) -> int:
         """Have parked messages worked on when they are delivered next, as often as new ones.

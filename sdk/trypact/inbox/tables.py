@@ -46,6 +46,10 @@ class State(StrEnum):
     PARKED = "PARKED"
 
 
+# What is not done, and what its operators have to know of.
+WAITING = (State.PROCESSING, State.FAILED, State.PARKED)
+
+
 def inbox_table(metadata: MetaData, name: str = "trypact_inbox") -> Table:
     """Return the inbox's table on a service's own MetaData, so that its migrations create it.
 
@@ -119,15 +123,16 @@ class Statements:
         of_group = columns.group_name == bindparam("key_group")
         at_ids = columns.message_id.in_(bindparam("ids", expanding=True))
         parked = columns.state == str(State.PARKED)
-        self.parked = (
+        self.listed = (
             select(
                 columns.message_id,
                 columns.topic,
+                columns.state,
                 columns.times,
                 columns.remark,
                 columns.created_at,
             )
-            .where(of_group, parked)
+            .where(of_group, columns.state.in_(bindparam("states", expanding=True)))
             .order_by(columns.created_at, columns.message_id)
             .limit(bindparam("many", type_=Integer))
         )

@@ -132,8 +132,11 @@ async def test_what_fails_too_often_is_parked_until_somebody_has_it_retried(
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3 + ["ERROR"] * 2
     with shop.engine.begin() as connection:
         assert few.purge(connection, 0) == 0
-        (parked,) = few.parked(connection)
-        assert parked == ("m1", "order.paid", 3, "RuntimeError: no carrier", shop.clock_us)
+        (parked,) = few.entries(connection)
+        said = ("m1", "order.paid", State.PARKED, 3, "RuntimeError: no carrier", shop.clock_us)
+        assert parked == said
+        assert few.entries(connection, [State.DONE, State.FAILED]) == []
+        assert Inbox("billing").entries(connection) == []
         assert Inbox("billing").retry(connection) == 0
         assert (few.retry(connection, ["other"]), few.retry(connection, ["m1"])) == (0, 1)
         assert few.retry(connection) == 0

@@ -79,7 +79,7 @@ def test_help_repeats_what_plugins_say_of_themselves(
     assert "misbehave    Fail in a way of its own." in said
     assert "mute         Commands of trypact." in said
     assert "native       Commands of math." in said
-    assert "outbox       See what an outbox holds, and have messages sent again" in said
+    assert "outbox       See an outbox, and have its messages sent again or given up." in said
 
 
 def test_a_plugin_that_does_not_import_is_reported_only_when_asked_for(
@@ -96,6 +96,10 @@ def test_a_plugin_that_does_not_import_is_reported_only_when_asked_for(
     assert "No module named 'no_such_package'" in capsys.readouterr().err
 
 
+class NotThere(click.ClickException):
+    exit_code = 4
+
+
 @click.command()
 @click.argument("how")
 def misbehave(how: str) -> None:
@@ -106,6 +110,7 @@ def misbehave(how: str) -> None:
         "ctrl-c": KeyboardInterrupt(),
         "pipe": BrokenPipeError(),
         "exit": click.exceptions.Exit(3),
+        "own code": NotThere("nobody is called that"),
     }
     raise errors[how]
 
@@ -117,6 +122,7 @@ def misbehave(how: str) -> None:
         ("file", 1, "No such file or directory: /there"),
         ("ctrl-c", 130, "interrupted"),
         ("exit", 3, ""),
+        ("own code", 4, "nobody is called that"),
     ],
 )
 def test_no_exception_leaves_main(

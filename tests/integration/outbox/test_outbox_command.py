@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from trypact.fence import sqlite_engine
 from trypact.outbox import Failed, Message, Outbox, Pace, Relay
 from trypact.outbox.cli import outbox
+from trypact_coordinator.cli.failures import NOT_FOUND, PARTLY_DONE
 
 from tests.conformance.outbox.conftest import Postbox
 
@@ -58,7 +59,7 @@ async def test_resend_makes_the_failed_new_again(database: str) -> None:
     assert "parked" not in run("list", "--database", database).output
 
     refused = run("resend", "--database", database, new)
-    assert refused.exit_code == 1
+    assert refused.exit_code == NOT_FOUND
     assert "1 of 1 are not there, or have not failed" in refused.output
     assert run("resend", "--database", database, "--all").exit_code == 0
 
@@ -71,10 +72,30 @@ async def test_skip_gives_a_message_up_until_it_is_resent(database: str) -> None
     assert bad in run("list", "--database", database, "--state", "SKIPPED").output
 
     refused = run("skip", "--database", database, good, bad)
-    assert refused.exit_code == 1
+    assert refused.exit_code == NOT_FOUND
     assert "2 of 2 are not there, or have arrived" in refused.output
     assert "0 messages" in run("resend", "--database", database, "--all").output
     assert run("resend", "--database", database, bad).exit_code == 0
+
+
+async def test_what_is_done_to_some_of_the_ids_is_done_though_others_are_unknown(
+    database: str,
+) -> None:
+    _, bad, _ = await fill(database)
+    partly = run("skip", "--database", database, bad, bad, "nobody")
+    assert partly.exit_code == PARTLY_DONE
+    assert "1 messages are skipped" in partly.output
+    assert "1 of 2 are not there, or have arrived" in partly.output
+    assert bad in run("list", "--database", database, "--state", "SKIPPED").output
+
+
+def test_an_empty_outbox_says_so_beside_the_output(database: str) -> None:
+    engine = sqlite_engine(database)
+    with engine.begin() as connection:
+        Outbox().create_tables(connection)
+    engine.dispose()
+    shown = run("list", "--database", database)
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (0, "", "There are no messages.\n")
 
 
 @pytest.mark.parametrize(
