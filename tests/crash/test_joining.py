@@ -1,4 +1,4 @@
-"""Who joins a transaction, or whose call it came with, dies by kill -9 at each named point.
+"""Who joins a transaction, whose call it came with, or who drives it dies by kill -9.
 
 What was joined is confirmed once where its caller is told so, and released where nobody goes on.
 """
@@ -11,6 +11,7 @@ import grpc
 import pytest
 import trypact
 from trypact.ids import new_xid
+from trypact_coordinator.runtime.failpoints import Failpoint
 
 from tests.crash.booth import BEFORE_ANSWER, calling
 from tests.crash.conftest import Coordinators
@@ -20,6 +21,11 @@ from tests.tidy.repository import ROOT
 
 KILLED = -9
 ONLY_SQLITE = pytest.mark.parametrize("journal", ["sqlite"], indirect=True)
+WITHOUT_PIVOT = pytest.mark.parametrize(
+    "failpoint",
+    [point for point in Failpoint if point not in (Failpoint.BEFORE_PIVOT, Failpoint.AFTER_PIVOT)],
+    ids=lambda failpoint: failpoint.value,
+)
 WHILE_CALLED = pytest.mark.parametrize("die", ["try", "after try", BEFORE_ANSWER])
 
 
@@ -132,3 +138,57 @@ async def test_what_was_joined_is_released_when_its_initiator_is_killed(
     assert outcome.cancelled
     assert vault.balance() == (TOTAL, 0, 0)
     assert vault.effects_of(xid) == [("Take/take", "cancel"), ("Take/take", "try")]
+
+
+@WITHOUT_PIVOT
+async def test_what_was_joined_happens_once_and_with_the_rest_though_the_coordinator_dies(
+    failpoint: Failpoint, coordinators: Coordinators, tmp_path: Path
+) -> None:
+    xid = new_xid()
+    doomed = await coordinators.start(failpoint.value)
+    booth = await asyncio.to_thread(Booth, tmp_path, coordinators.address)
+    async with trypact.Client(coordinators.address) as client, calling(booth.address) as take:
+        replacing = asyncio.create_task(replace(doomed, coordinators))
+        async with client.transaction("evening", xid=xid) as tx:
+            await take(Move(7))
+            await tx.try_("vault.ship", Move(5), kind="saga")
+        await replacing
+        outcome = await client.wait(xid)
+    vault = booth.close()
+
+    assert tx.outcome.confirmed
+    assert outcome.confirmed
+    assert vault.balance() == (TOTAL - 12, 0, 12)
+    done = [("Take/take", "confirm"), ("Take/take", "try"), ("ship", "try")]
+    assert vault.effects_of(xid) == done
+
+
+@WITHOUT_PIVOT
+async def test_what_was_joined_is_undone_with_the_rest_though_the_coordinator_dies(
+    failpoint: Failpoint, coordinators: Coordinators, tmp_path: Path
+) -> None:
+    xid = new_xid()
+    doomed = await coordinators.start(failpoint.value)
+    booth = await asyncio.to_thread(Booth, tmp_path, coordinators.address)
+    async with trypact.Client(coordinators.address) as client, calling(booth.address) as take:
+        replacing = asyncio.create_task(replace(doomed, coordinators))
+        with pytest.raises(trypact.BranchRefused):
+            async with client.transaction("evening", xid=xid) as tx:
+                await take(Move(7))
+                await tx.try_("vault.ship", Move(5), kind="saga")
+                await tx.try_("vault.take", Move(TOTAL + 1), id="too-much")
+        await replacing
+        outcome = await client.wait(xid)
+    vault = booth.close()
+
+    assert outcome.cancelled
+    assert outcome.refused_branch_id == "too-much"
+    assert vault.balance() == (TOTAL, 0, 0)
+    undone = [(one, what) for one in ("Take/take", "ship") for what in ("cancel", "try")]
+    assert vault.effects_of(xid) == undone
+
+
+async def replace(doomed: ServerProcess, coordinators: Coordinators) -> None:
+    """Wait for the end of a coordinator, and start the next one on its journal."""
+    assert await asyncio.to_thread(doomed.wait) == KILLED, "the failpoint was not hit"
+    await coordinators.start()
