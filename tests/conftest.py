@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.mariadb import MariaDbServer
+from tests.servers.nats import NatsServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
@@ -37,5 +38,13 @@ def mariadb_server() -> Iterator[MariaDbServer]:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis server for this session (one for each xdist worker); fails if none is found."""
     server = RedisServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    """A NATS server for this session (one for each xdist worker); fails if none is found."""
+    server = NatsServer()
     yield server
     server.remove()

@@ -9,12 +9,14 @@ import pytest
 
 from tests.examples.sessions import EXAMPLES, Step
 from tests.servers.mariadb import MariaDbServer
+from tests.servers.nats import NatsServer
 from tests.servers.process import BIN, SECONDS_MAX, ServerProcess
 from tests.servers.redis import RedisServer
 
 # What the programs show; a test's web application listens elsewhere.
 PORT_SHOWN = "8000"
 REDIS_SHOWN = "redis://127.0.0.1:6379"
+NATS_SHOWN = "nats://127.0.0.1:4222"
 POSTGRES_SHOWN = "postgresql://postgres@127.0.0.1:5432/shop"
 MARIADB_SHOWN = "mysql+pymysql://root@127.0.0.1:3306/shop"
 STARTED = r"[Rr]unning on http://\S+:(\d+)|is registered with the coordinator"
@@ -86,6 +88,7 @@ def terminal(
     tmp_path: Path,
     coordinator: str,
     redis_server: RedisServer,
+    nats_server: NatsServer,
     postgres_url: str,
     mariadb_server: MariaDbServer,
 ) -> Iterator[Terminal]:
@@ -95,6 +98,7 @@ def terminal(
     mariadb_url = mariadb_server.create_database()
     servers = {
         REDIS_SHOWN: redis_server.url,
+        NATS_SHOWN: nats_server.url,
         POSTGRES_SHOWN: postgres_url,
         MARIADB_SHOWN: mariadb_url.replace("mysql:", "mysql+pymysql:"),
     }

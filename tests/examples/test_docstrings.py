@@ -25,7 +25,7 @@ import structlog
 import trypact
 from trypact.fence import sqlite_engine
 
-from tests.examples.conftest import POSTGRES_SHOWN, REDIS_SHOWN
+from tests.examples.conftest import NATS_SHOWN, POSTGRES_SHOWN, REDIS_SHOWN
 from tests.examples.services import participants, serving
 from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
@@ -36,7 +36,7 @@ PAGES = ROOT / "docs/reference/sdk"
 # The addresses that examples show, and the fixtures that know where such a server really is.
 SERVERS = {
     "127.0.0.1:7000": "coordinator",
-    "nats://127.0.0.1:4222": "nats_url",
+    NATS_SHOWN: "nats_url",
     REDIS_SHOWN: "redis_url",
     POSTGRES_SHOWN: "postgres_url",
 }
@@ -95,12 +95,10 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def nats_url() -> Iterator[str]:
+@pytest.fixture
+def nats_url(nats_server: NatsServer) -> str:
     """Where a NATS server with JetStream listens."""
-    server = NatsServer()
-    yield server.url
-    server.remove()
+    return nats_server.url
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -202,13 +202,6 @@ class JetStream(Place):
 
 async def _ignore(error: Exception) -> None:
     """The server goes away on purpose."""
-
-
-@pytest.fixture(scope="module")
-def nats_server() -> Iterator[NatsServer]:
-    server = NatsServer()
-    yield server
-    server.remove()
 
 
 _numbers = itertools.count(1)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,6 @@ async def client(redis_server: RedisServer, request: pytest.FixtureRequest) -> A
 @pytest.fixture
 def prefix() -> str:
     return f"receiving{next(_numbers)}:"
-
-
-@pytest.fixture(scope="module")
-def nats_server() -> Iterator[NatsServer]:
-    server = NatsServer()
-    yield server
-    server.remove()
 
 
 async def first_of(subscription: RedisSubscription) -> RedisDelivery:
@@ -243,21 +236,22 @@ async def test_what_a_server_cannot_take_just_now_is_not_refused(
 async def test_jetstream_says_what_was_delivered_before(nats_server: NatsServer) -> None:
     connection = await nats.connect(nats_server.url)
     jetstream = connection.jetstream()
-    await jetstream.add_stream(name="receiving", subjects=[TOPIC])
-    consumer = await jetstream.pull_subscribe(TOPIC, durable="members")
+    subject = f"receiving.{TOPIC}"
+    await jetstream.add_stream(name="receiving", subjects=[subject])
+    consumer = await jetstream.pull_subscribe(subject, durable="members")
     message = Message(TOPIC, {"order": 17}, key="17")
-    await JetStreamPublisher(jetstream).publish([message])
+    await JetStreamPublisher(jetstream, prefix="receiving.").publish([message])
 
     (received,) = await consumer.fetch(1, timeout=20)
-    first = JetStreamDelivery(received)
+    first = JetStreamDelivery(received, "receiving.")
     await received.nak()
     (again,) = await consumer.fetch(1, timeout=20)
-    second = JetStreamDelivery(again)
+    second = JetStreamDelivery(again, "receiving.")
     await second.ack()
-    await jetstream.publish(TOPIC, b"{}")
+    await jetstream.publish(subject, b"{}")
     (foreign,) = await consumer.fetch(1, timeout=20)
     with pytest.raises(trypact.errors.InvalidRequest, match="id: is empty"):
-        JetStreamDelivery(foreign)
+        JetStreamDelivery(foreign, "receiving.")
     await connection.drain()
 
     assert (first.message, first.redelivered) == (message, False)
