@@ -24,10 +24,12 @@ from trypact.fence.contract import ALONE, Asked, Said, Verdict
 from trypact.kinds import Kind, Operation
 
 from tests.conformance.fence.places import (
+    AsyncOutside,
     OnAsyncSqlAlchemy,
     OnPsycopg,
     OnRedis,
     OnSqlAlchemy,
+    Outside,
     Place,
     Stock,
 )
@@ -43,6 +45,8 @@ ASYNC = ("aiosqlite", "asyncpg", "psycopg, async", "asyncmy")
 # Fences in whose databases calls of one branch wait for each other.
 LOCKING = (*ENGINES, *ASYNC, "psycopg", "psycopg pool")
 PLACES = (*LOCKING, "redis")
+# Fences whose effects are in no database, which undo nothing.
+EVERYWHERE = (*PLACES, "outside", "outside, async")
 
 
 def in_company(places: Sequence[str]) -> list[Any]:
@@ -168,6 +172,12 @@ class Shop:
         return b"result of run %d" % len(self.ran)
 
 
+def refused_by(answer: object) -> str:
+    """The word with which a fence has refused a call."""
+    assert isinstance(answer, Refused)
+    return answer.reason.partition(":")[0]
+
+
 def neighbour(xid: str, handler: Callable[[Connection], bytes]) -> Asked:
     call = FencedCall(xid, "neighbour", "inventory.reserve", Kind.TCC, Operation.TRY)
     return Asked(call, handler)
@@ -241,11 +251,12 @@ def open_place(
     """A new stock in the place of that name, its server reached at what `through` makes of it."""
     if name in SQLITE:
         return OnSqlAlchemy(_sqlite(name, tmp_path / "shop.db"))
-    if name == "aiosqlite":
+    if name == "outside":
+        return Outside(sqlite_engine(tmp_path / "shop.db"))
+    if name in ("aiosqlite", "outside, async"):
         looks = sqlite_engine(tmp_path / "shop.db")
-        return OnAsyncSqlAlchemy(
-            async_sqlite_engine(tmp_path / "shop.db", poolclass=NullPool), looks
-        )
+        place = OnAsyncSqlAlchemy if name == "aiosqlite" else AsyncOutside
+        return place(async_sqlite_engine(tmp_path / "shop.db", poolclass=NullPool), looks)
     if name == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         return OnRedis(redis.Redis.from_url(through(server.url)))

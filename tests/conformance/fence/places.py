@@ -19,9 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from trypact.call import Answer, FencedCall, Ok, PendingType, Refused
 from trypact.fence import (
     AsyncCollector,
+    AsyncExternalFence,
     AsyncSqlAlchemyFence,
     Collected,
     Collector,
+    Effect,
+    ExternalFence,
     PsycopgFence,
     RedisFence,
     SqlAlchemyFence,
@@ -311,3 +314,40 @@ class OnRedis:
     def close(self) -> None:
         self._client.flushdb()
         self._client.close()
+
+
+class OutsideEffects:
+    """A stock that is in no database, so that nothing undoes what is done to it."""
+
+    # No SQL reaches it.
+    engine: Engine | None = None
+
+    def __init__(self, *engines: Any) -> None:
+        super().__init__(*engines)
+        self.engine = None
+        self._numbers = {"sellable": 10, "frozen": 0, "sold": 0}
+
+    def change(self, handle: Any, **by: int) -> None:
+        for column, number in by.items():
+            self._numbers[column] += number
+
+    def stock(self) -> Stock:
+        return self._numbers["sellable"], self._numbers["frozen"], self._numbers["sold"]
+
+
+class Outside(OutsideEffects, OnSqlAlchemy):
+    """Only the fence's rows are in a database."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.fence: Any = ExternalFence(self.fence)
+
+
+class AsyncOutside(OutsideEffects, OnAsyncSqlAlchemy):
+    """The same for coroutines."""
+
+    def run(self, call: FencedCall, handler: Handler) -> Answer:
+        async def awaited(effect: Effect) -> bytes | PendingType:
+            return handler(effect)
+
+        return asyncio.run(AsyncExternalFence(self.asynchronous).run(call, awaited))
