@@ -32,6 +32,7 @@ from trypact.errors import (
 from trypact.joining import joins
 from trypact.kinds import BranchState, Decision, Kind, On, Operation, State
 from trypact.outcome import BranchOutcome, Outcome, Reported, Standing
+from trypact.outgoing import OutgoingCall
 from trypact.participant import Participant
 from trypact.sync_client import SyncClient
 from trypact.sync_transaction import SyncJoinedTransaction, SyncTransaction
@@ -55,6 +56,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "OutcomeUnknown",
+    "OutgoingCall",
     "Overloaded",
     "Participant",
     "PayloadError",

@@ -103,15 +103,23 @@ class Carried:
         else:
             self._open.append((call_id, call))
 
-    def answered(self, call_id: str, status: str) -> None:
-        """Note the gRPC status that a call ended with; some leave open what happened."""
-        if status in _DOUBTFUL:
+    def answered(self, call_id: str, status: str | int) -> None:
+        """Note the status that a call ended with, gRPC's name or HTTP's number."""
+        if _leaves_open(status):
             doubt = self._unsettled.get(
                 call_id, f"a repetition of the call {call_id} has no answer"
             )
             self._unsettled[call_id] = f"{doubt} ({status})"
         else:
             self._unsettled.pop(call_id, None)
+
+
+def _leaves_open(status: str | int) -> bool:
+    """Whether nobody knows what a call did that ended so."""
+    if isinstance(status, str):
+        return status in _DOUBTFUL
+    # In 408 somebody on the way gave up waiting.
+    return not 200 <= status < 500 or status == 408
 
 
 # Statuses that gRPC itself gives to calls which may have been run; RESOURCE_EXHAUSTED where the

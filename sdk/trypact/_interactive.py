@@ -21,6 +21,7 @@ from trypact.kinds import BranchState, On, Until
 from trypact.limits import shortened
 from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import BranchOutcome, Outcome, branch_outcome_of, outcome_of
+from trypact.outgoing import OutgoingCall
 from trypact.payload import decode
 from trypact.v1 import initiator_pb2
 
@@ -106,14 +107,27 @@ class Tries:
         """Have a branch registered and tried."""
         raise NotImplementedError
 
+    def _outgoing(self, name: str) -> Conversation[OutgoingCall]:
+        """Let a call take the transaction along, which the coordinator must know by then."""
+        self._require_open(name)
+        yield from self._make_sure_it_is_begun()
+        return OutgoingCall(self._carried, name)
+
+    def _make_sure_it_is_begun(self) -> Conversation[None]:
+        """Begin it, where that is for this block to do."""
+        yield from ()
+
     def _named(self, branch: Branch) -> Branch:
         """Return the branch with its id. Raises InvalidRequest where nobody would decide it."""
+        self._require_open(branch.action)
+        return self._carried.named(branch)
+
+    def _require_open(self, what: str) -> None:
         if not self._open:
             when = "not entered yet" if self._open is None else "left"
             raise errors.InvalidRequest(
-                f"transaction {self.xid}: its block is {when}; allowed: {branch.action} inside it"
+                f"transaction {self.xid}: its block is {when}; allowed: {what} inside it"
             )
-        return self._carried.named(branch)
 
     def _left(self, error: BaseException | None) -> Conversation[None]:
         """End the block, which takes nothing more: nobody would decide about it."""

@@ -8,6 +8,7 @@ from trypact._exchange import Conversation
 from trypact._interactive import Joining, OpenTransaction, Tries
 from trypact.action import Action
 from trypact.kinds import Kind
+from trypact.outgoing import OutgoingCall
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -105,6 +106,11 @@ class _Block(Tries):
             retry_for=retry_for,
         )
         return self._drive(tried)
+
+    def outgoing(self, name: str) -> OutgoingCall:
+        """Let a call over HTTP take the transaction along; see `Transaction.outgoing`."""
+        made: OutgoingCall = self._drive(self._outgoing(name))
+        return made
 
 
 class SyncTransaction(_Block, OpenTransaction):

@@ -8,6 +8,7 @@ from trypact._exchange import Conversation
 from trypact._interactive import Joining, OpenTransaction, Tries
 from trypact.action import Action
 from trypact.kinds import Kind
+from trypact.outgoing import OutgoingCall
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -122,6 +123,24 @@ class _Block(Tries):
             retry_for=retry_for,
         )
         return await self._drive(tried)
+
+    async def outgoing(self, name: str) -> OutgoingCall:
+        """Let a call over HTTP take the transaction along, to a service that joins it.
+
+        Send its `headers`, and tell it the status of the answer: until then the block does not
+        confirm. Channels with `trypact.interceptors.ClientInterceptor` need none of this.
+
+        Args:
+            name: of what is called, "inventory/reserve"; its last part names the call.
+
+        Raises InvalidRequest, and what beginning the transaction raises.
+
+            call = await tx.outgoing("inventory/reserve")
+            response = await http.post(url, json=wanted, headers=call.headers)
+            call.answered(response.status_code)
+        """
+        made: OutgoingCall = await self._drive(self._outgoing(name))
+        return made
 
 
 class Transaction(_Block, OpenTransaction):

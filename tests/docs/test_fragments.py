@@ -349,6 +349,36 @@ async def test_a_service_joins_the_transaction_of_its_caller(rows: SqlAlchemyFen
         await names["channel"].close()
 
 
+class Http:
+    """A library for HTTP, and a service behind it that plays the page's fragment."""
+
+    def __init__(self, service: str, names: dict[str, Any], status_code: int = 200) -> None:
+        self.service = service
+        self.names = names
+        self.status_code = status_code
+
+    async def post(self, url: str, json: Any, headers: dict[str, str]) -> Any:
+        self.headers = {key.title(): value for key, value in headers.items()}
+        await play(self.service, {**self.names, "request": self, "wanted": json})
+        return self
+
+
+async def test_a_service_joins_a_transaction_that_comes_over_http(rows: SqlAlchemyFence) -> None:
+    calling, joining = fragments("docs/how-to/joining.md", "Over HTTP")
+    participant = trypact.Participant("inventory", fence=rows)
+    participant.tcc("reserve")(Anything)
+
+    async with Environment([participant]) as env:
+        names = {**NAMES, "client": env, "url": "https://inventory/reserve", "wanted": {}}
+        names["http"] = Http(joining, names)
+        await play(calling, names)
+        assert [branch.id for branch in names["tx"].outcome.branches] == ["reserve/reserve"]
+
+        names["http"] = Http(joining, names, status_code=504)
+        with pytest.raises(trypact.errors.TryUnsettled):
+            await play(calling, names)
+
+
 def actions(tx: trypact.Transaction) -> list[str]:
     return [branch.action for branch in tx.outcome.branches]
 

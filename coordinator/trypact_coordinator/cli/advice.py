@@ -164,7 +164,8 @@ ADVICE = {
         "Wait until every Try is OK, or cancel it: `trypact tx cancel XID --reason ...`.",
         "Confirm promises that every reservation is there, so it needs an OK from every Try, "
         "durable. One was not asked yet, has not answered, or its answer was lost and it is asked "
-        "again.",
+        "again. A block says it too of a call that took the transaction along: it had no answer, "
+        "or one that does not tell what it did, or `answered` was not told.",
         "A Try of this transaction has no OK yet, so it cannot be confirmed.",
         "TryUnsettled",
     ),

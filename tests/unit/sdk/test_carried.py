@@ -3,11 +3,13 @@
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from trypact import errors, tcc
 from trypact._carried import CALL_ID_BYTES_MAX, Carried, arriving, carrying, here
 from trypact.limits import BRANCH_ID_BYTES_MAX
+from trypact.outgoing import OutgoingCall
 
 RESERVE = "/shop.Inventory/Reserve"
 
@@ -92,6 +94,51 @@ def test_a_call_is_settled_by_whatever_tells_what_it_did() -> None:
     assert carried.unsettled == {}
     carried.answered(first, "UNAVAILABLE")  # of the same call, sent twice at once
     assert list(carried.unsettled) == [first]
+
+
+@pytest.mark.parametrize("status", [200, 204, 303, 400, 404, 409, 429, 499])
+def test_an_answer_over_http_that_says_what_a_call_did_settles_it(status: int) -> None:
+    carried = Carried("17")
+    OutgoingCall(carried, "inventory/reserve").answered(status)
+
+    assert carried.unsettled == {}
+
+
+@pytest.mark.parametrize("status", [0, 100, 408, 500, 502, 503, 504, 599, 999])
+def test_an_answer_over_http_that_leaves_open_what_a_call_did_settles_nothing(status: int) -> None:
+    carried = Carried("17")
+    call = OutgoingCall(carried, "inventory/reserve")
+    call.answered(status)
+
+    why = f"the call reserve of inventory/reserve has no answer ({status})"
+    assert carried.unsettled == {"reserve": why}
+    call.answered(200)
+    assert carried.unsettled == {}
+
+
+def test_what_is_no_status_is_no_answer() -> None:
+    carried = Carried("17")
+    call: Any = OutgoingCall(carried, "reserve")
+    for response in (None, object()):
+        with pytest.raises(TypeError):
+            call.answered(response)
+
+    assert list(carried.unsettled) == ["reserve"]
+
+
+def test_calls_over_http_are_named_as_all_others_and_below_the_call_they_are_made_in() -> None:
+    arrived = Carried("17", "Order")
+    first = OutgoingCall(arrived, "https://inventory/reserve")
+
+    assert first.headers == {"trypact-xid": "17", "trypact-call": "Order/reserve"}
+    assert OutgoingCall(arrived, "reserve").headers["trypact-call"] == "Order/reserve-2"
+    assert repr(first) == "<OutgoingCall Order/reserve of 17>"
+
+
+@pytest.mark.parametrize("name", ["", "inventory/", "two words", "line\r\nbreak", "größe", "\t"])
+def test_a_call_over_http_whose_name_fits_no_header_is_refused(name: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"name: is .*; allowed: "):
+        OutgoingCall(Carried("17"), name)
 
 
 def test_what_a_call_brings_is_read_from_its_metadata() -> None:

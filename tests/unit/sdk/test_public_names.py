@@ -8,9 +8,9 @@ import trypact
 NAMES = [
     "PENDING", "Action", "Branch", "BranchOutcome", "BranchRefused", "BranchState", "Call",
     "Client", "CoordinatorUnavailable", "Decision", "JoinedTransaction", "Kind", "NoTransaction",
-    "On", "Operation", "Outcome", "OutcomeUnknown", "Overloaded", "Participant", "PayloadError",
-    "Refuse", "Reported", "RequestRefused", "Reserved", "RetryLater", "Standing", "State",
-    "SyncClient", "SyncJoinedTransaction", "SyncTransaction", "Transaction",
+    "On", "Operation", "Outcome", "OutcomeUnknown", "OutgoingCall", "Overloaded", "Participant",
+    "PayloadError", "Refuse", "Reported", "RequestRefused", "Reserved", "RetryLater", "Standing",
+    "State", "SyncClient", "SyncJoinedTransaction", "SyncTransaction", "Transaction",
     "TransactionCancelled", "TrypactError", "context", "errors", "fence", "interceptors", "joins",
     "many", "message", "notice", "saga", "tcc",
 ]  # fmt: skip
