@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,8 +67,14 @@ def plugin(name: str, value: str) -> EntryPoint:
 
 
 def test_help_repeats_what_plugins_say_of_themselves(
-    plugins: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    plugins: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    (tmp_path / "half_written.py").write_text("def half(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins["half"] = plugin("half", "half_written:half")
     plugins["misbehave"] = plugin("misbehave", f"{__name__}:misbehave")
     plugins["mute"] = plugin("mute", "trypact.outbox.cli:no_such_command")
     plugins["native"] = plugin("native", "math:sqrt")
@@ -77,6 +84,7 @@ def test_help_repeats_what_plugins_say_of_themselves(
 
     said = capsys.readouterr().out
     assert "misbehave    Fail in a way of its own." in said
+    assert "half         Commands of half_written." in said
     assert "mute         Commands of trypact." in said
     assert "native       Commands of math." in said
     assert "outbox       See an outbox, and have its messages sent again or given up." in said
