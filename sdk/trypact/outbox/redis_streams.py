@@ -212,7 +212,7 @@ class RedisSubscription:
 
     async def ack(self, entry: bytes) -> None:
         """Have an entry never delivered to this group again."""
-        await self._redis.xack(self._stream, self._group, entry)
+        await _cancellable(self._redis.xack(self._stream, self._group, entry))
 
     async def __aiter__(self) -> AsyncIterator[RedisDelivery]:
         """Yield deliveries; wait while Redis is away. Raises redis-py's other errors."""
@@ -239,8 +239,9 @@ class RedisSubscription:
                 yield delivery
 
     async def _create_group(self) -> None:
+        creating = self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
         try:
-            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+            await _cancellable(creating)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise

@@ -1,6 +1,7 @@
 """What consumers of the brokers are given, again too when they do not acknowledge."""
 
 import asyncio
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -99,28 +100,39 @@ async def test_a_consumer_waits_for_longer_than_its_client_waits_for_an_answer(
 class Forgetful(Redis):
     """Loses a cancellation as `asyncio.wait_for` does before Python 3.12: it has sent by then."""
 
-    reading = asyncio.Event()
+    losing = ""
+    sent: asyncio.Event
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] == "XREADGROUP":
-            self.reading.set()
-        asked = asyncio.create_task(super().execute_command(*args, **options))
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            return await asked
+        said = await super().execute_command(*args, **options)
+        if args[0] == self.losing:
+            self.losing = ""
+            self.sent.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return said
 
 
+@pytest.mark.parametrize("command", ["XGROUP CREATE", "XAUTOCLAIM", "XREADGROUP", "XACK"])
 async def test_a_cancellation_that_the_client_loses_is_heeded(
-    redis_server: RedisServer, prefix: str
+    redis_server: RedisServer, prefix: str, command: str
 ) -> None:
     async with Forgetful.from_url(redis_server.url) as forgetful:
+        forgetful.losing, forgetful.sent = command, asyncio.Event()
+        await RedisPublisher(forgetful, prefix=prefix).publish([Message(TOPIC, 1)])
         subscription = RedisSubscription(forgetful, TOPIC, "members", "members-1", prefix=prefix)
-        waiting = asyncio.create_task(first_of(subscription))
-        await forgetful.reading.wait()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+
+        async def acknowledge_all() -> None:
+            async for delivery in subscription:
+                await delivery.ack()
+
+        running = asyncio.create_task(acknowledge_all())
+        await forgetful.sent.wait()
+        running.cancel()
+        await asyncio.wait([running], timeout=5)
+        heeded = running.cancelled()
+        running.cancel()
+    assert heeded
 
 
 async def test_a_consumer_outlives_its_broker_and_what_that_has_lost(
