@@ -128,7 +128,7 @@ class SyncTransaction(_Block, OpenTransaction):
 
 
 class SyncJoinedTransaction(_Block, Joining):
-    """A transaction of another service, inside an `with` block; see `SyncClient.joined`.
+    """A transaction of another service, inside a `with` block; see `SyncClient.joined`.
 
     >>> def reserve(request, context):
     ...     with sync_client.joined(context.invocation_metadata()) as tx:

@@ -104,6 +104,16 @@ def test_every_make_target_is_explained_by_make_help() -> None:
     assert make_targets() == explained
 
 
+def test_the_glossary_explains_each_word_once() -> None:
+    terms = re.findall(
+        r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
+    )
+    words = [word for term in terms for word in term.split(", ")]
+
+    assert words
+    assert [word for word in words if words.count(word) > 1] == []
+
+
 def test_decisions_are_numbered_without_a_gap() -> None:
     names = sorted(path.name for path in (ROOT / "docs/decisions").glob("[0-9]*.md"))
 
