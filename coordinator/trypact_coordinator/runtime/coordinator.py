@@ -133,8 +133,10 @@ class Coordinator:
             self.door.written,
             clock.elapsed,
         )
+        self._returning = Returning(self.find, self.act)
+        came_back = self.registry.came_back = self._returning.came_back
         self._dispatcher = Dispatcher(
-            transport, self.registry, clock, settings, self.meters, loop.call_soon
+            transport, self.registry, clock, settings, self.meters, loop.call_soon, came_back
         )
         self._driver = self.door.transactions = Driver(
             journal,
@@ -148,8 +150,6 @@ class Coordinator:
             self._on_fatal,
         )
         self._sweeper = Sweeper(journal, self._driver, clock, settings, self._on_fatal)
-        self._returning = Returning(self.find, self.act)
-        self.registry.came_back = self._returning.came_back
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
         self.term: Term | None = None

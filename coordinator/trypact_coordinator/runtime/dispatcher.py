@@ -5,7 +5,6 @@ after a decision, so that a participant that hangs delays nobody else, and a flo
 never keeps decided work from finishing.
 """
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,9 +33,6 @@ class Routes(Protocol):
 
 _TRY, _UNDECIDED = Operation.TRY, Decision.UNDECIDED
 _CLOSED = BreakerState.CLOSED
-
-# How often the wait of a Try doubles that a breaker spares its participant again and again.
-_SPARED_DOUBLINGS_MAX = 5
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
@@ -80,6 +76,7 @@ class Dispatcher:
         settings: the lanes' bounds.
         meters: counts what becomes of each call.
         defer: runs a function in a later turn of the event loop.
+        recovered: told of a participant that answers again after its breaker was open.
     """
 
     def __init__(
@@ -90,6 +87,7 @@ class Dispatcher:
         settings: RuntimeSettings,
         meters: Meters,
         defer: Callable[[Callable[[], None]], object],
+        recovered: Callable[[str], None],
     ) -> None:
         self._transport = transport
         self._routes = routes
@@ -97,6 +95,7 @@ class Dispatcher:
         self._settings = settings
         self._meters = meters
         self._defer = defer
+        self._recovered = recovered
         # Calls to one participant at once, and those of them that may be new.
         self._room = settings.lane_calls_max
         self._room_for_new = settings.lane_calls_max - settings.lane_reserved
@@ -156,7 +155,7 @@ class Dispatcher:
             spares = lane.breaker.state is not _CLOSED and _is_new(call)
             if spares and (wait_us := lane.breaker.retry_in_us(now)):
                 why = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(lane, call, take, why, _spared_ms(call, wait_us))
+                self._decline(lane, call, take, why, wait_us // MILLISECOND + 1)
                 return
             left_ms = left_us // MILLISECOND or 1
             if left_ms < call.timeout_ms:
@@ -175,8 +174,8 @@ class Dispatcher:
         if type(answer) is Unknown:
             lane.breaker.failed(self._clock.now())
             lane.last_error = answer.error
-        else:
-            lane.breaker.succeeded()
+        elif lane.breaker.succeeded():
+            self._recovered(lane.name)
         take(call.xid, Answered(call.branch.id, call.operation, call.attempt, answer))
         if lane.decided or lane.new:
             self._pump(lane)
@@ -191,15 +190,3 @@ class Dispatcher:
 def _is_new(call: Call) -> bool:
     """Whether its transaction can still be cancelled instead: not once a pivot was sent."""
     return call.operation is _TRY and call.decision is _UNDECIDED and not call.branch.pivot
-
-
-def _spared_ms(call: Call, wait_us: int) -> int:
-    """Return how long a Try waits that a breaker has spared its participant.
-
-    At least until the breaker lets one through; longer with each attempt, because thousands may be
-    waiting for a participant that is silent, and each time one is spared is a record. The jitter
-    is a hash, as everywhere.
-    """
-    least_ms = (wait_us // MILLISECOND + 1) << min(call.attempt - 1, _SPARED_DOUBLINGS_MAX)
-    draw = zlib.crc32(f"{call.xid}/{call.branch.id}/spared/{call.attempt}".encode())
-    return least_ms + (least_ms * draw >> 32)

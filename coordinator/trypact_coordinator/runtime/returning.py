@@ -1,9 +1,9 @@
 """Has those asked again who waited for a participant that has just come back.
 
 After some failures a branch waits for up to a minute, and longer where a human is called. A
-participant that registers is there, so whoever waits for it is asked at once: through the core, as
-if an operator had asked for it, and one after the other, so that a participant that has just
-started is not met by everything that ever waited for it.
+participant that registers is there, and so is one that answers after its breaker was open; whoever
+waits for it is asked at once: through the core, as if an operator had asked for it, and one after
+the other, so that a participant that has just started is not met by everything that ever waited.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Returning:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_again(self, participant: str) -> None:
-        act = RetryAct(actor="coordinator", reason=f"{participant} has registered")
+        act = RetryAct(actor="coordinator", reason=f"{participant} is back")
         query, cursor, asked = Query(participant=participant, unfinished=True), "", 0
         try:
             while True:

@@ -29,4 +29,4 @@ async def test_what_is_stuck_goes_on_as_soon_as_its_participant_registers(house:
         ended = await coordinator.wait("x", Reply.SETTLED)
 
     assert ended.state is State.CONFIRMED
-    assert "coordinator: coupon has registered" in [entry.detail for entry in ended.timeline]
+    assert "coordinator: coupon is back" in [entry.detail for entry in ended.timeline]

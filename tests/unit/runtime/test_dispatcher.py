@@ -37,6 +37,7 @@ class Bench:
         self.deferred: list[Callable[[], None]] = []
         self.answers: list[Answered] = []
         self.meters = Meters()
+        self.recovered: list[str] = []
         self.dispatcher = Dispatcher(
             self.transport,
             self.routes,
@@ -44,6 +45,7 @@ class Bench:
             SETTINGS,
             self.meters,
             self.deferred.append,
+            self.recovered.append,
         )
 
     def dispatch(
@@ -167,21 +169,19 @@ def test_an_open_breaker_fails_tries_fast_and_probes_with_the_others() -> None:
     assert bench.dispatcher.view("inventory").breaker is BreakerState.CLOSED
 
 
-def test_a_spared_try_waits_longer_each_time_and_not_together_with_the_others() -> None:
+def test_who_was_spared_is_told_of_when_the_participant_answers_again() -> None:
     bench = Bench()
     for _ in range(SETTINGS.breaker_failures):
         bench.dispatch(Operation.TRY)
         bench.transport.answer(Unknown("UNAVAILABLE"))
-    bench.answers.clear()
-    for attempt in range(1, 8):
-        bench.dispatch(Operation.TRY, "spared", attempt=attempt)
-    bench.dispatch(Operation.TRY, "another")
-    bench.run_deferred()
-    waits = [a.answer.after_ms for a in bench.answers if isinstance(a.answer, Retry)]
-    open_ms = SETTINGS.breaker_open_ms
-    for wait_ms, times in zip(waits, (1, 2, 4, 8, 16, 32, 32, 1), strict=True):
-        assert open_ms * times < wait_ms <= 2 * (open_ms + 1) * times
-    assert waits[-1] != waits[0]
+    bench.dispatch(Operation.TRY, "spared")
+    assert bench.recovered == []
+
+    bench.clock.us += SETTINGS.breaker_open_ms * 1000
+    for probe in ("it is back", "and stays"):
+        bench.dispatch(Operation.TRY, probe)
+        bench.transport.answer(Ok())
+    assert bench.recovered == ["inventory"]
 
 
 @pytest.mark.parametrize(
