@@ -88,7 +88,7 @@ class Simulation:
 
     def run(self) -> str:
         """Run it; return the hash of everything that happened."""
-        configured = structlog.get_config()
+        configured = structlog.get_config() if structlog.is_configured() else None
         quiet = structlog.make_filtering_bound_logger(50)
         structlog.configure(wrapper_class=quiet, processors=[_drop])
         asyncio.set_event_loop(self.loop)
@@ -102,7 +102,9 @@ class Simulation:
             self.loop.run_until_complete(self._end())
             asyncio.set_event_loop(None)
             self.loop.close()
-            structlog.configure(**configured)
+            structlog.reset_defaults()
+            if configured:
+                structlog.configure(**configured)
 
     def note(self, line: str) -> None:
         """Write a line into the run's timeline."""

@@ -222,6 +222,7 @@ async def test_time_stands_still_again_for_a_handler_that_waits_no_longer(office
 async def test_a_participant_that_serves_nothing_is_refused_and_nothing_stays_open(
     office: Office,
 ) -> None:
+    structlog.reset_defaults()
     idle = trypact.Participant("idle", fence=office.fences[0])
     env = Environment([idle])
 
