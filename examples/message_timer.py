@@ -20,7 +20,6 @@ import trypact
 from sqlalchemy import Connection, text
 from trypact import Call, message, tcc
 from trypact.fence import SqlAlchemyFence, sqlite_engine
-from trypact.ids import new_xid
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
 SECONDS_TO_PAY = 1.0
@@ -65,14 +64,13 @@ async def main(pays: bool) -> None:
         trypact.Client(COORDINATOR) as client,
     ):
         await server.wait_registered()
-        order_id = new_xid()
         # The timer is in the coordinator's journal, and outlives every process.
         timer = message("order.close_unless_paid", delay=SECONDS_TO_PAY)
-        await client.execute("order.open", [tcc("order.open"), timer], xid=order_id)
+        opened = await client.execute("order.open", [tcc("order.open"), timer])
         print("the order is open")
         if pays:
             with engine.begin() as connection:
-                become(connection, order_id, "open", "paid")
+                become(connection, opened.xid, "open", "paid")
             print("the order is paid")
         await asyncio.to_thread(time_is_up.wait)
 
