@@ -9,12 +9,12 @@ With `trypact dev` in another terminal:
 
 import asyncio
 import os
+import time
 from typing import Any
 
 import trypact
 from sqlalchemy import Connection
 from trypact import Call, tcc
-from trypact.clock import now_us
 from trypact.fence import Collector, SqlAlchemyFence, sqlite_engine
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
@@ -36,7 +36,7 @@ class Lock:
 def collect(later_us: int = 0) -> str:
     """Collect once; a participant does so by itself, about hourly."""
     with trypact.SyncClient(COORDINATOR) as client:
-        later = SqlAlchemyFence(engine, now=lambda: now_us() + later_us)
+        later = SqlAlchemyFence(engine, now=lambda: time.time_ns() // 1_000 + later_us)
         collected = Collector(client, later).collect()
     return f"{collected.removed} {'row' if collected.removed == 1 else 'rows'} removed"
 

@@ -16,7 +16,6 @@ import trypact
 from sqlalchemy import Connection
 from trypact import Call, tcc
 from trypact.fence import SqlAlchemyFence, sqlite_engine
-from trypact.ids import new_xid
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
 
@@ -43,7 +42,7 @@ async def main() -> None:
     ):
         await server.wait_registered()
         # Chosen, and in real life written down, before the first call.
-        xid = new_xid()
+        xid = trypact.new_xid()
         try:
             await client.execute("payment", [tcc("slow_bank.pay", 30)], xid=xid)
         except trypact.OutcomeUnknown:
@@ -52,7 +51,7 @@ async def main() -> None:
         outcome = await client.wait(xid, patience=30.0)
         print("asked again:", outcome.state)
 
-        lost = new_xid()
+        lost = trypact.new_xid()
         before = await client.decision(lost)
         after = await client.decision(lost, settle=True)
         print(f"never sent: {before.decision}, and now {after.decision} for ever")

@@ -29,6 +29,7 @@ from trypact.errors import (
     TransactionCancelled,
     TrypactError,
 )
+from trypact.ids import new_xid
 from trypact.joining import joins
 from trypact.kinds import BranchState, Decision, Kind, On, Operation, State
 from trypact.outcome import BranchOutcome, Outcome, Reported, Standing
@@ -80,6 +81,7 @@ __all__ = [
     "joins",
     "many",
     "message",
+    "new_xid",
     "notice",
     "saga",
     "tcc",

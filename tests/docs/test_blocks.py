@@ -1,13 +1,18 @@
-"""The Python that pages show is Python, and what it imports from trypact is there."""
+"""The Python that pages show is Python, and what it takes from trypact is in the reference.
+
+So is what the programs in `examples/` take.
+"""
 
 import ast
-import importlib
+import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import Block, sections
-from tests.tidy.repository import texts
+from tests.tidy.repository import ROOT, texts
 
 
 def shown() -> Iterator[tuple[str, Block]]:
@@ -39,21 +44,30 @@ def parsed(path: str, block: Block) -> ast.Module:
     return tree
 
 
+@cache
+def referenced(module: str) -> set[str]:
+    """The names that a module's page of the reference has."""
+    page = ROOT / f"docs/reference/sdk/{module}.md"
+    return (
+        set(re.findall(r"^## (\w+)$", page.read_text(), re.MULTILINE)) if page.exists() else set()
+    )
+
+
 def missing(tree: ast.Module) -> Iterator[str]:
-    """Names that a block takes from trypact, and that are not there."""
+    """Names that are taken from trypact, and that the reference does not have."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "trypact":
-            module = importlib.import_module(node.module or "")
-            for alias in node.names:
-                if not hasattr(module, alias.name):
-                    yield f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            trypact = importlib.import_module("trypact")
-            if node.value.id == "trypact" and not hasattr(trypact, node.attr):
-                yield f"trypact.{node.attr}"
+            taken = [(node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "trypact":
+            taken = [("trypact", node.attr)]
+        else:
+            continue
+        for module, name in taken:
+            if name not in referenced(module) and not referenced(f"{module}.{name}"):
+                yield f"{module}.{name}"
 
 
-def test_every_python_block_takes_from_trypact_what_is_there() -> None:
+def test_every_python_block_takes_from_trypact_what_the_reference_has() -> None:
     found = pages()
     lost = {path: names for path, trees in found.items() if (names := [*_all(trees)])}
 
@@ -66,7 +80,20 @@ def _all(trees: list[ast.Module]) -> Iterator[str]:
         yield from missing(tree)
 
 
-def test_a_name_that_is_not_there_is_noticed() -> None:
-    tree = ast.parse("from trypact.fence import OracleFence\ntrypact.Clint\ntrypact.Client")
+@pytest.mark.parametrize("program", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_every_example_takes_from_trypact_what_the_reference_has(program: Path) -> None:
+    assert list(missing(ast.parse(program.read_text()))) == []
 
-    assert list(missing(tree)) == ["trypact.fence.OracleFence", "trypact.Clint"]
+
+def test_a_name_that_is_not_there_is_noticed() -> None:
+    tree = ast.parse(
+        "from trypact import fence\n"
+        "from trypact.clock import now_us\n"
+        "from trypact.fence import OracleFence, RedisFence\n"
+        "trypact.Clint\n"
+        "trypact.testing.Environment\n"
+        "trypact.Client"
+    )
+
+    lost = ["trypact.clock.now_us", "trypact.fence.OracleFence", "trypact.Clint"]
+    assert list(missing(tree)) == lost

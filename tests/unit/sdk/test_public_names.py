@@ -12,7 +12,7 @@ NAMES = [
     "PayloadError", "Refuse", "Reported", "RequestRefused", "Reserved", "RetryLater", "Standing",
     "State", "SyncClient", "SyncJoinedTransaction", "SyncTransaction", "Transaction",
     "TransactionCancelled", "TrypactError", "context", "errors", "fence", "interceptors", "joins",
-    "many", "message", "notice", "saga", "tcc",
+    "many", "message", "new_xid", "notice", "saga", "tcc",
 ]  # fmt: skip
 # Optional, the coordinator's, or a test's; a service pays for what it uses itself.
 NOT_IMPORTED = {
