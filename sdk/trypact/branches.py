@@ -229,10 +229,10 @@ def branch_of(
     if isinstance(after, str):
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
     for field, seconds in (("delay", delay), ("retry_for", retry_for)):
-        if not 0 <= seconds < math.inf:
-            raise InvalidRequest(f"{field}: is {seconds} s; allowed: at least 0")
-    if attempts < 0:
-        raise InvalidRequest(f"attempts: is {attempts}; allowed: at least 0")
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise InvalidRequest(f"{field}: is {seconds!r}; allowed: seconds, at least 0")
+    if not isinstance(attempts, int) or attempts < 0:
+        raise InvalidRequest(f"attempts: is {attempts!r}; allowed: a whole number, at least 0")
     try:
         data = encode(payload)
     except PayloadError as error:

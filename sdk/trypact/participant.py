@@ -80,8 +80,8 @@ class Participant:
             once they have been left alone for that many seconds and the coordinator says that no
             call can come for them; see `trypact.fence.Collector`. None keeps them all.
 
-    Raises ValueError for a name that is no lower-case word, for numbers below 1, and for a
-    `collect_older_than` below 60 s.
+    Raises TypeError for what is no fence, and ValueError for a name that is no lower-case word, for
+    numbers below 1, and for a `collect_older_than` below 60 s.
 
         >>> from trypact.fence import SqlAlchemyFence, sqlite_engine
         >>> gate = Participant("gate", fence=SqlAlchemyFence(sqlite_engine("gate.db")))
@@ -105,6 +105,11 @@ class Participant:
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no participant's name; allowed: a lower-case word")
+        if isinstance(fence, type) or not callable(getattr(fence, "run", None)):
+            raise TypeError(
+                f"fence: is a {type(fence).__name__}; allowed: a fence, for example "
+                "trypact.fence.SqlAlchemyFence(engine)"
+            )
         numbers = {"workers": workers, "batches": batches, "batch_calls_max": batch_calls_max}
         for what, number in numbers.items():
             if number < 1:

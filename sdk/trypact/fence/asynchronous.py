@@ -110,6 +110,8 @@ class AsyncExternalFence:
     Args:
         fence: keeps its rows; it serves no other handlers.
 
+    Raises TypeError for another fence.
+
         >>> rows = AsyncSqlAlchemyFence(async_sqlite_engine("post.db"))
         >>> post = Participant("post", fence=AsyncExternalFence(rows))
         >>> @post.message("send")
@@ -118,6 +120,11 @@ class AsyncExternalFence:
     """
 
     def __init__(self, fence: AsyncSqlAlchemyFence) -> None:
+        if not isinstance(fence, AsyncSqlAlchemyFence):
+            raise TypeError(
+                f"fence: is a {type(fence).__name__}; allowed: an AsyncSqlAlchemyFence, which "
+                "keeps the rows; for plain functions see ExternalFence"
+            )
         self._fence = fence
         self._external = ExternalFence(fence.local)
         # The fence that keeps the rows; to be called in a greenlet only.

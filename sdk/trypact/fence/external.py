@@ -70,6 +70,8 @@ class ExternalFence:
     Args:
         fence: a SqlAlchemyFence, PsycopgFence or RedisFence that serves no other handlers.
 
+    Raises TypeError for another fence.
+
         >>> rows = SqlAlchemyFence(engine)
         >>> rows.create_tables()
         >>> post = Participant("post", fence=ExternalFence(rows))
@@ -83,6 +85,11 @@ class ExternalFence:
     """
 
     def __init__(self, fence: LocalFence) -> None:
+        if not isinstance(fence, LocalFence):
+            raise TypeError(
+                f"fence: is a {type(fence).__name__}; allowed: a SqlAlchemyFence, PsycopgFence or "
+                "RedisFence, which keeps the rows; for coroutines see AsyncExternalFence"
+            )
         # The fence that keeps the rows.
         self.local = fence
 

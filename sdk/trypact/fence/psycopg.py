@@ -103,7 +103,7 @@ class PsycopgFence(LocalFence):
         table: the name of the fence's table.
         now: microseconds since 1970-01-01T00:00Z.
 
-    Raises TypeError for connections that are awaited: `AsyncSqlAlchemyFence` is for those.
+    Raises TypeError for what cannot be called, and for connections that are awaited: `AsyncSqlAlchemyFence` is for those.
 
         >>> import psycopg
         >>> shop = "postgresql://postgres@127.0.0.1:5432/shop"
@@ -119,6 +119,11 @@ class PsycopgFence(LocalFence):
         table: str = "trypact_fence",
         now: Callable[[], int] = now_us,
     ) -> None:
+        if not callable(connect):
+            raise TypeError(
+                f"connect: is a {type(connect).__name__}; allowed: what gives a "
+                "psycopg.Connection when it is called, such as the `connection` of a pool"
+            )
         if isasyncgenfunction(unwrap(connect)) or iscoroutinefunction(connect):
             raise TypeError(
                 "connect: gives connections that are awaited; allowed: one that gives a "

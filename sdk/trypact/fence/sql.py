@@ -44,7 +44,7 @@ class SqlAlchemyFence(LocalFence):
         table: Table | None = None,
         now: Callable[[], int] = now_us,
     ) -> None:
-        if engine.dialect.is_async:
+        if not isinstance(engine, Engine) or engine.dialect.is_async:
             raise ValueError("this fence takes a synchronous engine; see AsyncSqlAlchemyFence")
         self._database = SqlAlchemyDatabase(engine, table)
         # Never set: what is waited for is the time-out.

@@ -7,6 +7,7 @@ How durable a message is that has arrived there is Redis's affair: with `appendo
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from redis.asyncio import Redis
@@ -93,6 +94,7 @@ class RedisPublisher:
         remember: int = DAY_S,
         length_max: int = 0,
     ) -> None:
+        _require_awaited(redis)
         if remember < 1:
             raise InvalidRequest(f"remember: is {remember} s; allowed: at least 1")
         if length_max < 0:
@@ -112,6 +114,12 @@ class RedisPublisher:
                 await self._add(keys=keys, args=[*self._limits, *fields], client=pipeline)
             said = await _cancellable(pipeline.execute(raise_on_error=False))
         return [_published(one) for one in said]
+
+
+def _require_awaited(redis: Any) -> None:
+    if not iscoroutinefunction(getattr(redis, "execute_command", None)):
+        kind = f"{type(redis).__module__}.{type(redis).__name__}"
+        raise TypeError(f"redis: is a {kind}; allowed: a client of redis.asyncio")
 
 
 def _published(said: Any) -> Published:
@@ -195,6 +203,7 @@ class RedisSubscription:
         idle: float = 60.0,
         batch: int = 10,
     ) -> None:
+        _require_awaited(redis)
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise InvalidRequest("redis: decodes responses; allowed: decode_responses=False")
         if not 0.0 <= idle <= DAY_S:

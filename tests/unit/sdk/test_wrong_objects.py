@@ -1,0 +1,67 @@
+"""What is given in place of what is meant is refused where it is given, in a sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import trypact
+from trypact import fence
+from trypact.outbox import RedisPublisher, RedisSubscription
+
+engine = fence.sqlite_engine(Path("never-opened.db"))
+async_engine = fence.async_sqlite_engine(Path("never-opened.db"))
+# They are what a type checker refuses too; not everybody has one.
+participant: Any = trypact.Participant
+fences: Any = fence
+blocking: Any = redis.Redis()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        (lambda: participant("shop", fence=engine), "fence: is a Engine; allowed: a fence, "),
+        (lambda: participant("shop", fence=fence.SqlAlchemyFence), "fence: is a type; allowed: "),
+        (lambda: participant("shop", fence=None), "fence: is a NoneType; allowed: a fence, "),
+        (lambda: fences.SqlAlchemyFence("sqlite:///shop.db"), "takes a synchronous engine"),
+        (lambda: fences.SqlAlchemyFence(async_engine), "takes a synchronous engine"),
+        (lambda: fences.AsyncSqlAlchemyFence(engine), "takes an engine from `create_async_engine`"),
+        (lambda: fences.PsycopgFence("postgresql://"), "connect: is a str; allowed: what gives"),
+        (lambda: fences.RedisFence("redis://"), "the fence takes a redis.Redis"),
+        (lambda: fences.ExternalFence(engine), "fence: is a Engine; allowed: a SqlAlchemyFence"),
+        (
+            lambda: fences.ExternalFence(fence.AsyncSqlAlchemyFence(async_engine)),
+            "for coroutines see AsyncExternalFence",
+        ),
+        (
+            lambda: fences.AsyncExternalFence(fence.SqlAlchemyFence(engine)),
+            "for plain functions see ExternalFence",
+        ),
+        (lambda: RedisPublisher(blocking), "redis: is a redis.client.Redis; allowed: a client of"),
+        (lambda: RedisSubscription(blocking, "a", "b", "c"), "allowed: a client of redis.asyncio"),
+    ],
+)
+def test_what_cannot_do_its_part_is_refused_where_it_is_given(
+    mistake: Callable[[], object], said: str
+) -> None:
+    with pytest.raises((TypeError, ValueError)) as refused:
+        mistake()
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("attempts", 1.5, "a whole number, at least 0"),
+        ("attempts", "3", "a whole number, at least 0"),
+        ("retry_for", "3", "seconds, at least 0"),
+        ("retry_for", float("nan"), "seconds, at least 0"),
+    ],
+)
+def test_a_budget_that_is_no_number_is_refused_by_its_field(
+    field: str, value: Any, allowed: str
+) -> None:
+    with pytest.raises(trypact.errors.InvalidRequest) as refused:
+        trypact.tcc("inventory.reserve", **{field: value})
+    assert str(refused.value) == f"{field}: is {value!r}; allowed: {allowed}"
