@@ -103,7 +103,8 @@ class PsycopgFence(LocalFence):
         table: the name of the fence's table.
         now: microseconds since 1970-01-01T00:00Z.
 
-    Raises TypeError for what cannot be called, and for connections that are awaited: `AsyncSqlAlchemyFence` is for those.
+    Raises TypeError for what cannot be called, and for connections that are awaited:
+    `AsyncSqlAlchemyFence` is for those.
 
         >>> import psycopg
         >>> shop = "postgresql://postgres@127.0.0.1:5432/shop"
