@@ -51,6 +51,12 @@ class LazyCommands(click.Group):
             return None
         try:
             return plugin.load()  # type: ignore[no-any-return]
+        except ModuleNotFoundError as missing:
+            raise Failure(
+                f"the command {cmd_name} cannot be used",
+                missing.msg,
+                "Install what is missing, and try again.",
+            ) from missing
         except Exception as error:  # whatever another package's import raises
             raise Failure(
                 f"the command {cmd_name} cannot be used",

@@ -4,23 +4,27 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy import Connection, MetaData
 
-from trypact._by_hand import (
-    ago,
-    chosen,
-    ids_or_all,
-    inside,
-    of_table,
-    one_line,
-    show,
-    some_of,
-    tell,
-)
-from trypact.clock import now_us
-from trypact.errors import InvalidRequest
-from trypact.inbox.inbox import PAGE_MAX, Entry, Inbox
-from trypact.inbox.tables import WAITING, State, inbox_table
+from trypact._lazy import from_extra
+
+with from_extra("trypact inbox"):
+    from sqlalchemy import Connection, MetaData
+
+    from trypact._by_hand import (
+        ago,
+        chosen,
+        ids_or_all,
+        inside,
+        of_table,
+        one_line,
+        show,
+        some_of,
+        tell,
+    )
+    from trypact.clock import now_us
+    from trypact.errors import InvalidRequest
+    from trypact.inbox.inbox import PAGE_MAX, Entry, Inbox
+    from trypact.inbox.tables import WAITING, State, inbox_table
 
 ResultT = TypeVar("ResultT")
 

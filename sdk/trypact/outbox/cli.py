@@ -4,22 +4,26 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy import Connection, MetaData
 
-from trypact._by_hand import (
-    ago,
-    chosen,
-    ids_or_all,
-    inside,
-    of_table,
-    one_line,
-    show,
-    some_of,
-    tell,
-)
-from trypact.outbox.message import WAITING, State
-from trypact.outbox.outbox import PAGE_MAX, Count, Entry, Outbox
-from trypact.outbox.tables import outbox_table
+from trypact._lazy import from_extra
+
+with from_extra("trypact outbox"):
+    from sqlalchemy import Connection, MetaData
+
+    from trypact._by_hand import (
+        ago,
+        chosen,
+        ids_or_all,
+        inside,
+        of_table,
+        one_line,
+        show,
+        some_of,
+        tell,
+    )
+    from trypact.outbox.message import WAITING, State
+    from trypact.outbox.outbox import PAGE_MAX, Count, Entry, Outbox
+    from trypact.outbox.tables import outbox_table
 
 ResultT = TypeVar("ResultT")
 

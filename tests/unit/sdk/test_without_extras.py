@@ -53,6 +53,18 @@ def test_what_is_missing_for_another_reason_is_not_blamed_on_an_extra() -> None:
     assert "typing_extensions" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["outbox", "inbox"])
+def test_a_command_without_its_library_says_how_to_install_it(command: str) -> None:
+    run = "from trypact_coordinator.cli.entry import main; sys.exit(main())"
+    done = without("sqlalchemy", f"sys.argv = ['trypact', '{command}', 'list']; {run}")
+    assert done.returncode == 1
+    what, why, todo = done.stderr.splitlines()
+    assert what == f"error: the command {command} cannot be used"
+    install = "install it with pip install 'trypact[sqlalchemy]'"
+    assert why == f"  why: trypact {command} needs sqlalchemy; {install}"
+    assert todo == "   do: Install what is missing, and try again."
+
+
 @pytest.mark.parametrize("library", ["click", "msgspec"])
 def test_the_command_line_without_its_extra_says_how_to_install_it(library: str) -> None:
     command = "from trypact_coordinator.cli.entry import main; sys.exit(main())"
