@@ -73,8 +73,8 @@ class Environment(Client):
 
     A handler's own waiting is real: virtual time stands still while one runs, and they run one at
     a time. What happens when two run at once is for `conformance` to try. A coroutine may use the
-    environment itself, and then time goes on in which it waits. Raises InvalidRequest for two
-    participants of one name.
+    environment itself, and then time goes on in which it waits. Raises InvalidRequest for what is
+    no list of participants, and for two of one name.
 
     >>> async with Environment([inventory]) as env:
     ...     outcome = await env.execute("order", [tcc("inventory.reserve", {"pieces": 1})])
@@ -92,7 +92,12 @@ class Environment(Client):
     ) -> None:
         super().__init__("this process", patience=patience)
         self._participants: dict[str, Participant] = {}
+        if isinstance(participants, Participant):
+            raise InvalidRequest("participants: is one Participant; allowed: a list of them")
         for each in participants:
+            if not isinstance(each, Participant):
+                kind = type(each).__name__
+                raise InvalidRequest(f"participants: holds a {kind}; allowed: Participants")
             if self._participants.setdefault(each.name, each) is not each:
                 raise InvalidRequest(
                     f"participants: two are called {each.name!r}; allowed: one of each name"

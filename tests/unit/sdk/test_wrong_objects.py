@@ -9,6 +9,7 @@ import redis
 import trypact
 from trypact import fence
 from trypact.outbox import RedisPublisher, RedisSubscription
+from trypact.testing import Environment
 
 engine = fence.sqlite_engine(Path("never-opened.db"))
 async_engine = fence.async_sqlite_engine(Path("never-opened.db"))
@@ -48,6 +49,19 @@ def test_what_cannot_do_its_part_is_refused_where_it_is_given(
     with pytest.raises((TypeError, ValueError)) as refused:
         mistake()
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (trypact.Participant("shop", fence=fence.SqlAlchemyFence(engine)), "is one Participant"),
+        ([engine], "holds a Engine; allowed: Participants"),
+    ],
+    ids=["one", "another"],
+)
+def test_an_environment_is_of_a_list_of_participants(given: Any, said: str) -> None:
+    with pytest.raises(trypact.errors.InvalidRequest, match=f"participants: {said}"):
+        Environment(given)
 
 
 @pytest.mark.parametrize(
