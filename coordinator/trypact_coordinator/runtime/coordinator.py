@@ -7,7 +7,6 @@ answers once what was asked for is durable.
 import asyncio
 import contextlib
 from functools import partial
-from operator import attrgetter
 
 import msgspec
 import structlog
@@ -22,8 +21,6 @@ from trypact_coordinator.core.errors import (
     UnknownBranch,
     UnknownParticipant,
     UnknownTransaction,
-    XidConflict,
-    XidInUse,
 )
 from trypact_coordinator.core.events import (
     CommitAsked,
@@ -59,6 +56,14 @@ from trypact_coordinator.core.transaction import (
     Transaction,
 )
 from trypact_coordinator.ports import Backlog, Ids, Instance, Journal, Page, Query, Term, Transport
+from trypact_coordinator.runtime.awaited import (
+    REACHED,
+    begun,
+    reached,
+    require_same,
+    tell_same,
+    tried,
+)
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.decided import Decided, decided
 from trypact_coordinator.runtime.dispatcher import Dispatcher, LaneView
@@ -70,7 +75,7 @@ from trypact_coordinator.runtime.meters import Meters
 from trypact_coordinator.runtime.registry import Registry
 from trypact_coordinator.runtime.returning import Returning
 from trypact_coordinator.runtime.settings import RuntimeSettings
-from trypact_coordinator.runtime.slot import Until, Watcher
+from trypact_coordinator.runtime.slot import Watcher
 from trypact_coordinator.runtime.sweeper import Sweeper
 
 log = structlog.get_logger(__name__)
@@ -218,8 +223,8 @@ class Coordinator:
         """
         if spec.xid not in self._driver:
             await self._open(spec, branches)
-        tx = await self._driver.wait(spec.xid, _reached(spec, until))
-        _require_same(tx.spec, spec)
+        tx = await self._driver.wait(spec.xid, reached(spec, until))
+        require_same(tx.spec, spec)
         return tx
 
     def execute_at_once(
@@ -237,8 +242,8 @@ class Coordinator:
         except CoordinatorError:
             return None
         self._driver.open(spec.xid, outcome)
-        watcher = partial(_tell_same, spec, tell)
-        self._driver.watch(spec.xid, _reached(spec, until), watcher)
+        watcher = partial(tell_same, spec, tell)
+        self._driver.watch(spec.xid, reached(spec, until), watcher)
         return watcher
 
     def unwatch(self, xid: str, watcher: Watcher) -> None:
@@ -258,8 +263,8 @@ class Coordinator:
         """Open an interactive transaction, or join it when its nonce is the same."""
         if spec.xid not in self._driver:
             await self._open(spec, ())
-        tx = await self._driver.wait(spec.xid, _any)
-        _require_same(tx.spec, spec)
+        tx = await self._driver.wait(spec.xid, begun)
+        require_same(tx.spec, spec)
         return tx
 
     async def try_branch(
@@ -288,12 +293,12 @@ class Coordinator:
             await self._open(spec, (branch, *deliveries))
         tx = await self.get(xid)
         if spec is not None:
-            _require_same(tx.spec, spec)
+            require_same(tx.spec, spec)
         if tx.branch(branch.id) is None:
             self._require_running()
             self.registry.check((branch,))
         await self._driver.ask(xid, Registered(branch, await self._new(xid, deliveries)))
-        tx = await self._driver.wait(xid, lambda tx: tx.decided or _tried(tx, branch.id))
+        tx = await self._driver.wait(xid, lambda tx: tx.decided or tried(tx, branch.id))
         known = tx.branch(branch.id)
         if known is None:
             raise UnknownBranch(f"transaction {xid} has no branch {branch.id!r}")
@@ -306,7 +311,7 @@ class Coordinator:
     ) -> Transaction:
         """Decide Confirm. Raises AlreadyCancelled, or TryUnsettled while a Try has no OK."""
         await self._driver.ask(xid, CommitAsked(await self._new(xid, deliveries)))
-        return await self._driver.wait(xid, _REACHED[until])
+        return await self._driver.wait(xid, REACHED[until])
 
     async def rollback(
         self, xid: str, reason: str, deliveries: tuple[BranchSpec, ...], until: Reply
@@ -314,7 +319,7 @@ class Coordinator:
         """Decide Cancel. Raises AlreadyConfirmed."""
         check_size("reason", reason, REASON_BYTES_MAX)
         await self._driver.ask(xid, RollbackAsked(reason, await self._new(xid, deliveries)))
-        return await self._driver.wait(xid, _REACHED[until])
+        return await self._driver.wait(xid, REACHED[until])
 
     async def get(self, xid: str) -> Transaction:
         """Return the transaction as it stands, durably. Raises UnknownTransaction."""
@@ -323,7 +328,7 @@ class Coordinator:
         if tx is not None:
             return tx
         if xid in self._driver:
-            return await self._driver.wait(xid, _any)
+            return await self._driver.wait(xid, begun)
         loaded = await self._journal.load(xid)
         if loaded is None:
             raise UnknownTransaction(f"no transaction {xid} is known")
@@ -332,7 +337,7 @@ class Coordinator:
     async def wait(self, xid: str, until: Reply) -> Transaction:
         """Return the transaction once it is decided or settled."""
         check_xid(xid)
-        return await self._driver.wait(xid, _REACHED[until])
+        return await self._driver.wait(xid, REACHED[until])
 
     async def decision(self, xid: str, settle: bool) -> Decided:
         """Return the decision, and from durable rows only how much is over.
@@ -347,7 +352,7 @@ class Coordinator:
             if xid not in self._driver:
                 now, epoch = self.clock.now(), self._driver.epoch
                 self._driver.open(xid, tombstone(xid, now, epoch, self.policy))
-        tx = await self._driver.wait(xid, _any)
+        tx = await self._driver.wait(xid, begun)
         durable = await self._journal.load(xid) if tx.settled else None
         flushed = durable is not None and await self._journal.flushed(xid)
         return decided(tx, durable if flushed else None)
@@ -455,44 +460,3 @@ class Coordinator:
     def _require_running(self) -> None:
         if self._stopping:
             raise ShuttingDown
-
-
-def _any(tx: Transaction) -> bool:
-    return True
-
-
-def _tried(tx: Transaction, branch_id: str) -> bool:
-    """Whether a branch's Try was answered with OK, before any decision."""
-    branch = tx.branch(branch_id)
-    return branch is not None and branch.state is BranchState.TRIED
-
-
-def _reached(spec: Spec, until: Reply) -> Until:
-    """Return the condition of a caller who waits for what it has begun, or for another's."""
-    reached, fingerprint = _REACHED[until], spec.fingerprint
-    return lambda tx: reached(tx) or tx.spec.fingerprint != fingerprint
-
-
-def _tell_same(spec: Spec, tell: Watcher, result: Transaction | CoordinatorError) -> None:
-    if isinstance(result, Transaction):
-        try:
-            _require_same(result.spec, spec)
-        except CoordinatorError as error:
-            result = error
-    tell(result)
-
-
-_REACHED: dict[Reply, Until] = {
-    Reply.DECIDED: attrgetter("decided"),
-    Reply.SETTLED: attrgetter("settled"),
-}
-
-
-def _require_same(known: Spec, asked: Spec) -> None:
-    """Raise unless a known xid was begun with the content that is asked for now."""
-    if not known.fingerprint:
-        raise AlreadyCancelled(f"transaction {asked.xid} was cancelled before it was begun")
-    if known.interactive and asked.interactive and known.nonce != asked.nonce:
-        raise XidInUse(f"another process has begun transaction {asked.xid}")
-    if known.interactive != asked.interactive or known.fingerprint != asked.fingerprint:
-        raise XidConflict(f"transaction {asked.xid} exists with other content")
