@@ -130,9 +130,20 @@ class _Protobuf:
         if not isinstance(value, dict) and not _is_special(model.DESCRIPTOR):
             raise PayloadError(path, f"is no object of {model.DESCRIPTOR.name}'s fields")
         try:
-            return json_format.ParseDict(value, model())
+            return _parsed(model, value)
         except json_format.ParseError as error:
             raise PayloadError(*_culprit(model, value, path, str(error))) from error
+
+
+def _parsed(model: Any, value: Any) -> Any:
+    """Return the message of JSON's values. Raises protobuf's ParseError."""
+    from google.protobuf import json_format
+
+    try:
+        return json_format.ParseDict(value, model())
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Of wrappers and of Any the library lets out what Python itself says of a wrong value.
+        raise json_format.ParseError(f"is no {model.DESCRIPTOR.name}") from error
 
 
 def _culprit(model: Any, value: Any, path: str, why: str) -> tuple[str, str]:
@@ -147,7 +158,7 @@ def _culprit(model: Any, value: Any, path: str, why: str) -> tuple[str, str]:
                 return below(path, name), f"is no field of {model.DESCRIPTOR.name}"
             for place, alone in _items(field, item, below(path, name)):
                 try:
-                    json_format.ParseDict({name: alone}, model())
+                    _parsed(model, {name: alone})
                 except json_format.ParseError as error:
                     said = re.sub(r"^Failed to parse \S+ field: ", "", str(error))
                     inner, one = field.message_type, alone[0] if alone is not item else item

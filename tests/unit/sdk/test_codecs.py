@@ -11,7 +11,10 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import BytesValue, DoubleValue, Int32Value, StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 from trypact.errors import PayloadError
@@ -115,9 +118,16 @@ def test_a_message_comes_back_as_it_was(branch: transaction_pb2.Branch) -> None:
     assert decode(encode(branch), transaction_pb2.Branch) == branch
 
 
-@given(st.sampled_from([StructOrder, ModelOrder, transaction_pb2.TransactionOutcome]), st.data())
+models = [StructOrder, ModelOrder, transaction_pb2.TransactionOutcome]
+# Those of protobuf's own whose JSON is not an object of their fields.
+specials = [Int32Value, StringValue, BytesValue, DoubleValue, AnyMessage, Struct, ListValue, Value]
+
+
+@given(st.sampled_from([*models, *specials]), st.data())
 def test_whatever_json_says_is_read_or_refused_by_name(model: Any, data: st.DataObject) -> None:
-    names = st.sampled_from(["lines", "orderId", "total", "branches", "xid", "sku", "id", "state"])
+    names = st.sampled_from(
+        ["lines", "orderId", "total", "branches", "xid", "id", "state", "@type"]
+    )
     value = data.draw(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
@@ -192,6 +202,10 @@ LINES = (
         ),
         (b'{"branches": 4}', transaction_pb2.TransactionOutcome, "branches", "must be in"),
         (b'{"m": {"id": []}}', dict[str, transaction_pb2.Branch], "m.id", ""),
+        (b'"x"', Int32Value, "", "is no Int32Value"),
+        (b"1e300", Int32Value, "", "is no Int32Value"),
+        (b'{"m": 7}', dict[str, BytesValue], "m", "is no BytesValue"),
+        (b'{"@type": 4}', AnyMessage, "", "is no Any"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_by_its_field(
