@@ -89,17 +89,25 @@ class Tries:
                 f"kind: a {branch.kind} has no Try; use {branch.kind}() of the transaction"
             )
         branch = self._named(branch)
+        # From now on, not from its first step on: what nobody awaits takes none.
+        self._carried.unsettled[branch.id] = f"Try {branch.id} was never awaited"
+        return self._tried(branch, action.result if isinstance(action, Action) else returns)
+
+    def _tried(self, branch: Branch, returns: Any) -> Conversation[Any]:
+        # A task may take its first step when the block is over.
+        self._require_open(branch.action)
         unsettled = self._carried.unsettled
-        unsettled[branch.id] = f"the Try of {branch.id} gave no result"
         try:
             outcome = yield from self._register(branch)
         except errors.AlreadyCancelled as error:
             raise (yield from self._cancelled(error)) from error
+        finally:
+            # Until it is read, below.
+            unsettled[branch.id] = f"the Try of {branch.id} gave no result"
         if outcome.state is BranchState.REFUSED:
             unsettled[branch.id] = f"{branch.action} refused branch {branch.id!r}: {outcome.reason}"
             raise errors.BranchRefused(self.xid, branch.id, branch.action, outcome.reason)
-        wanted = action.result if isinstance(action, Action) else returns
-        result = decode(outcome.result, wanted)
+        result = decode(outcome.result, returns)
         del unsettled[branch.id]
         return result
 

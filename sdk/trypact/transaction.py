@@ -1,6 +1,6 @@
 """Blocks of a transaction, for code with an event loop: its initiator's, and those that join it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -47,7 +47,7 @@ class _Block(Tries):
             self._leave(ended)
 
     @overload
-    async def try_(
+    def try_(
         self,
         action: Action[RequestT, ResultT],
         payload: RequestT,
@@ -57,9 +57,9 @@ class _Block(Tries):
         after: Sequence[str] = (),
         attempts: int = 0,
         retry_for: float = 0.0,
-    ) -> ResultT: ...
+    ) -> Coroutine[Any, Any, ResultT]: ...
     @overload
-    async def try_(
+    def try_(
         self,
         action: str,
         payload: Any = None,
@@ -70,9 +70,9 @@ class _Block(Tries):
         after: Sequence[str] = (),
         attempts: int = 0,
         retry_for: float = 0.0,
-    ) -> ResultT: ...
+    ) -> Coroutine[Any, Any, ResultT]: ...
     @overload
-    async def try_(
+    def try_(
         self,
         action: str,
         payload: Any = None,
@@ -83,8 +83,8 @@ class _Block(Tries):
         after: Sequence[str] = (),
         attempts: int = 0,
         retry_for: float = 0.0,
-    ) -> Any: ...
-    async def try_(
+    ) -> Coroutine[Any, Any, Any]: ...
+    def try_(
         self,
         action: Action[Any, Any] | str,
         payload: Any = None,
@@ -95,7 +95,7 @@ class _Block(Tries):
         after: Sequence[str] = (),
         attempts: int = 0,
         retry_for: float = 0.0,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Register a branch durably, call its Try, and return what the participant answered.
 
         Args:
@@ -111,6 +111,7 @@ class _Block(Tries):
         Raises BranchRefused, which rolls the transaction back when it leaves the block,
         TransactionCancelled when something else cancelled it meanwhile, as a spent budget does,
         and OutcomeUnknown when the client's patience ends before the participant has answered.
+        One that is not awaited to its end inside the block keeps it from confirming: TryUnsettled.
         """
         tried = self._try(
             action,
@@ -122,6 +123,9 @@ class _Block(Tries):
             attempts=attempts,
             retry_for=retry_for,
         )
+        return self._awaited(tried)
+
+    async def _awaited(self, tried: Conversation[Any]) -> Any:
         return await self._drive(tried)
 
     async def outgoing(self, name: str) -> OutgoingCall:

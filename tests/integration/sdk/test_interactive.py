@@ -37,6 +37,39 @@ async def test_tries_may_run_at_once(world: World, client: trypact.Client) -> No
     assert world.bank.account == (90, 0)
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_a_try_that_nobody_awaits_keeps_its_block_from_confirming(
+    world: World, client: trypact.Client
+) -> None:
+    with pytest.raises(errors.TryUnsettled, match="Try b was never awaited"):
+        async with client.transaction("order", xid="17") as tx:
+            await tx.try_("bank.freeze", freeze(30), id="a")
+            tx.try_("bank.freeze", freeze(30), id="b")  # type: ignore[unused-coroutine]
+    assert (await client.wait("17")).cancelled
+    assert world.bank.account == (100, 0)
+
+
+async def test_a_task_that_tries_beyond_its_block_keeps_it_from_confirming(
+    world: World, client: trypact.Client
+) -> None:
+    with pytest.raises(errors.TryUnsettled, match="Try b was never awaited"):
+        async with client.transaction("order", xid="17") as tx:
+            await tx.try_("bank.freeze", freeze(30), id="a")
+            beyond = asyncio.create_task(tx.try_("bank.freeze", freeze(30), id="b"))
+    with pytest.raises(errors.InvalidRequest, match="its block is left"):
+        await beyond
+    with pytest.raises(errors.TryUnsettled, match="Try b was never awaited"):
+        async with client.transaction("order", xid="18") as tx:
+            held = asyncio.create_task(tx.try_("bank.freeze", freeze(30, hold=True), id="b"))
+            await asyncio.to_thread(world.bank.holding.wait)
+    world.bank.release.set()
+    with pytest.raises(trypact.TransactionCancelled):
+        await held
+    assert (await client.wait("17")).cancelled
+    assert (await client.wait("18")).cancelled
+    assert world.bank.account == (100, 0)
+
+
 async def test_a_refused_branch_raises_and_rolls_back(world: World, client: trypact.Client) -> None:
     with pytest.raises(trypact.BranchRefused) as caught:
         async with client.transaction("order", xid="17") as tx:
