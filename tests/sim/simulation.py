@@ -353,6 +353,8 @@ class Simulation:
     async def _all_is_over(self) -> None:
         """Whoever asks now is told that no participant will be asked for anything any more."""
         latest = [process for process in self.processes if process.alive][-1]
+        # What the journal holds it may not have heard of yet.
+        await latest.call(latest.coordinator.writer.flush())
         for tx in self.rows():
             if tx.xid not in self.exempt:
                 told = await self._ask_how_much_is_over(tx.xid, latest)
