@@ -1,5 +1,6 @@
 """How actions are declared: with a class of handlers, or with a function for each operation."""
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
@@ -158,4 +159,20 @@ def _methods(action: str, names: Mapping[Operation, str], target: Any) -> dict[O
             f"{action}: {type(made).__name__} has no {', '.join(missing)}; allowed: a class with "
             f"{', '.join(names.values())}, or a function for each"
         )
+    _require_no_other(action, made)
     return {operation: getattr(made, name) for operation, name in names.items()}
+
+
+def _require_no_other(action: str, made: Any) -> None:
+    """Raise TypeError for a method whose name is nearly a handler's, and is never called.
+
+    Those of another kind's handlers are well: one class may serve an action as tcc and as saga.
+    """
+    known = list(METHODS[Kind.TCC].values())
+    for name in vars(type(made)):
+        near = difflib.get_close_matches(name, known, 1, 0.8)
+        if near and name not in known and abs(len(name) - len(near[0])) <= 1:
+            raise TypeError(
+                f"{action}: {type(made).__name__} has a {name}, which would never be called; "
+                f"allowed: {near[0]}, or quite another name"
+            )

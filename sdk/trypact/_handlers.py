@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from trypact._framing import kept
 from trypact.call import Arrived, Call, PendingType
 from trypact.errors import (
+    HandlerAnswer,
     ParticipantError,
     PayloadError,
     Refuse,
@@ -166,8 +167,17 @@ def _decoded(payload: bytes, request: Any) -> Any:
 
 
 def _kept(call: Call[Any], result: Any) -> bytes | PendingType:
-    """Return what the fence keeps of a handler's result."""
+    """Return what the fence keeps of a handler's result; an answer is raised, to undo the rest."""
     if isinstance(result, PendingType):
         return result
+    if isinstance(result, HandlerAnswer):
+        raise result
+    whose = f"{call.action} {call.operation}"
     reserves = call.kind is Kind.TCC and call.operation is Operation.TRY
-    return kept(result, f"{call.action} {call.operation}", reserves=reserves)
+    try:
+        return kept(result, whose, reserves=reserves)
+    except PayloadError as error:
+        raise ParticipantError(
+            f"the handler of {whose} returned what cannot be a result: {error}; its code is to be "
+            "mended, asking again changes nothing"
+        ) from error

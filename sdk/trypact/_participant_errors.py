@@ -139,16 +139,16 @@ class HandlerAnswer(TrypactError):
 class Refuse(HandlerAnswer):
     """A business no. To a Try it decides Cancel; the reason is cut to 1 KiB.
 
-    Raised by a handler: `raise Refuse("OUT_OF_STOCK: 3 of sku-1 wanted, 2 left")`. What the
-    handler wrote in its connection is undone.
+    Raised by a handler, or returned: `raise Refuse("OUT_OF_STOCK: 3 of sku-1 wanted, 2 left")`.
+    What the handler wrote in its connection is undone.
 
         >>> def try_(call, connection):
         ...     if call.request["pieces"] > 10:
         ...         raise Refuse("out_of_stock")
     """
 
-    def __init__(self, reason: str) -> None:
-        self.reason = shortened(reason)
+    def __init__(self, reason: str = "refused without a reason") -> None:
+        self.reason = shortened(str(reason))
         super().__init__(self.reason)
 
 

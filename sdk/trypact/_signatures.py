@@ -60,6 +60,8 @@ def require_handler(action: str, handler: Any, fence: Any, *, awaits: bool) -> N
         signature.bind(None, None)
     except TypeError:
         raise TypeError(f"{action}: {name} takes {signature}; {allowed}") from None
+    if list(signature.parameters)[1:2] == [takes]:
+        raise TypeError(f"{action}: {name} takes its {takes} second; {allowed}")
 
 
 def _forms(handler: Any) -> tuple[Any, Any]:
@@ -71,9 +73,10 @@ def request_of(action: str, said: Any, handlers: Sequence[Callable[..., Any]]) -
     """Return what payloads of an action are decoded to.
 
     That is what is said, or else what the handlers' own annotations say: `Reserve` for a
-    `call: Call[Reserve]`; `dict` where nobody says anything.
+    `call: Call[Reserve]`; whatever JSON says where nobody says anything.
 
-    Raises TypeError where two of them differ, and for an annotation that names what is not there.
+    Raises TypeError where two of them differ, and for an annotation that names what is not there
+    or is no call.
     """
     found = {} if said is None else {"the action": said}
     for handler in handlers:
@@ -87,7 +90,7 @@ def request_of(action: str, said: Any, handlers: Sequence[Callable[..., Any]]) -
                 f"{action}: {names[0]} takes {_shown(found[names[0]])}, and {name} takes "
                 f"{_shown(found[name])}; allowed: one request for all, `Call[...]` of the same"
             )
-    return found[names[0]] if names else dict
+    return found[names[0]] if names else Any
 
 
 def _annotated(action: str, handler: Any, *, required: bool) -> Any:
@@ -111,12 +114,31 @@ def _annotated(action: str, handler: Any, *, required: bool) -> Any:
             f"{action}: {name_of(handler)} takes a {parameters[0].annotation}, and {error}; "
             "allowed: a class of the module's own, or request=... beside it"
         ) from None
+    whole, given = annotation, list if takes_many(handler) else Call
+    fits = _may_be(annotation, given)
     if takes_many(handler):
         (annotation, *_) = get_args(annotation) or (Any,)
+        fits = fits and _may_be(annotation, Call)
+    if not fits:
+        what, allowed = "call", "call: Call[...]"
+        if takes_many(handler):
+            what, allowed = "calls", "calls: Sequence[Call[...]]"
+        raise TypeError(
+            f"{action}: {name_of(handler)} takes a {_shown(whole)} where it is given its {what}; "
+            f"allowed: {allowed}"
+        )
     if get_origin(annotation) is not Call:
         return None
     (request,) = get_args(annotation)
     return None if request is Any or isinstance(request, TypeVar) else request
+
+
+def _may_be(annotation: Any, given: type) -> bool:
+    """Whether what is annotated so may be given that; what is no plain class may be anything."""
+    wanted = get_origin(annotation) or annotation
+    if wanted is Any or not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
+        return True
+    return issubclass(given, wanted)
 
 
 def _function(handler: Any) -> Any:
@@ -135,4 +157,6 @@ def _bare(request: Any) -> Any:
 
 
 def _shown(request: Any) -> str:
-    return getattr(request, "__name__", None) or str(request)
+    name = getattr(request, "__name__", None) or str(request)
+    inside = ", ".join(map(_shown, get_args(request)))
+    return f"{name}[{inside}]" if inside and "[" not in name else name

@@ -145,15 +145,17 @@ class Participant:
         Args:
             action: an Action, or the second half of its name: "reserve".
             request: what payloads are decoded to: a dataclass, `dict`, `bytes`. If not given it is
-                the Action's own, or what the handlers say: `Reserve` of a `call: Call[Reserve]`.
+                the Action's own, or what the handlers say: `Reserve` of a `call: Call[Reserve]`;
+                where they say nothing, whatever JSON says, and None for nothing.
             batch: whether its calls may share a local transaction with other calls. False for
                 handlers that call other services, or take long: each then runs by itself.
 
         The class is made once, without arguments; or pass an instance: `p.tcc("reserve")(made)`.
         A function is the action's Try; its `confirm` and `cancel` are decorators for the others.
 
-        Raises TypeError for handlers that cannot be called with (call, connection), that are async
-        where the fence is not or the other way round, or whose requests differ; ValueError for
+        Raises TypeError for handlers that cannot be called with (call, connection) or say that they
+        take something else, that are async where the fence is not or the other way round, or whose
+        requests differ, and for methods whose names are nearly those of handlers; ValueError for
         a name of another form and for an action that is served already.
         """
         return cast("TccDecorator", self._declared(Kind.TCC, action, request, batch))
@@ -302,13 +304,18 @@ class Participant:
             grace: seconds that running calls are given when it stops.
             services: adds the service's own gRPC services to the server, to share its port.
 
-        Raises TypeError for an action made of functions that lacks one, and, inside `async with`,
-        EndpointTaken when the address cannot be listened on.
+        Raises TypeError for an action made of functions that lacks one, ValueError where there is
+        no action at all, and, inside `async with`, EndpointTaken when the address cannot be
+        listened on.
         """
         from trypact.serving import Serving
 
         # An action that is not complete is found out here, not when it is called.
-        _ = self.actions
+        if not self.actions:
+            raise ValueError(
+                f"{self.name} serves nothing; allowed: at least one action, declared before it is "
+                "served"
+            )
         return Serving(
             self,
             listen,

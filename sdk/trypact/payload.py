@@ -122,7 +122,9 @@ def _parsed(data: bytes) -> Any:
     try:
         return _DECODER.decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise PayloadError("", f"is not JSON ({error})") from None
+        raise PayloadError(
+            "", f"is not JSON ({error}); who wants bytes says Call[bytes] or bytes"
+        ) from None
 
 
 def _no_constant(name: str) -> Any:

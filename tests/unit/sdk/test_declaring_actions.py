@@ -1,6 +1,7 @@
 """Actions by classes, by functions and by values; coroutines; and what their requests are."""
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,15 +214,29 @@ def test_the_request_is_what_the_handlers_say(shop: trypact.Participant) -> None
     assert refused == Refused("invalid payload: sku: is missing")
 
 
-@pytest.mark.parametrize("annotation", [Any, Call, Call[Any], int])
-def test_handlers_that_do_not_say_take_a_dict(shop: trypact.Participant, annotation: Any) -> None:
+@pytest.mark.parametrize("payload", [b'{"sku":"a"}', b'["a"]', b'"a"', b"1.5", b"true", b"null"])
+@pytest.mark.parametrize("annotation", [Any, object, Call, Call[Any]])
+def test_handlers_that_do_not_say_take_whatever_json_says(
+    shop: trypact.Participant, annotation: Any, payload: bytes
+) -> None:
     def tell(call: Any, connection: Any) -> str:
-        return type(call.request).__name__
+        return repr(call.request)
 
     tell.__annotations__["call"] = annotation
     shop.notice("reserve")(tell)
 
-    assert shop.answer(arrived(DELIVER, Kind.NOTICE)) == Ok(b'"dict"')
+    told = shop.answer(arrived(DELIVER, Kind.NOTICE, payload=payload))
+    assert told == Ok(json.dumps(repr(json.loads(payload))).encode())
+
+
+def test_nothing_is_none_and_bytes_are_asked_for(shop: trypact.Participant) -> None:
+    shop.notice("reserve")(lambda call, connection: repr(call.request))
+
+    assert shop.answer(arrived(DELIVER, Kind.NOTICE, payload=b"")) == Ok(b'"None"')
+    refused = shop.answer(arrived(DELIVER, Kind.NOTICE, payload=b"\xff", xid="y"))
+    assert isinstance(refused, Refused)
+    assert "is not JSON" in refused.reason
+    assert "Call[bytes]" in refused.reason
 
 
 def test_an_actions_request_is_its_own(shop: trypact.Participant) -> None:

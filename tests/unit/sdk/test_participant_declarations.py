@@ -133,6 +133,86 @@ def test_a_method_of_the_wrong_shape_is_refused_when_it_is_registered(
         participant.saga("ship")(Ship())
 
 
+class Request: ...
+
+
+class Connection: ...
+
+
+class Mistaken:
+    """Handlers that can be called, and are not what they are called with."""
+
+    def bare(self, call: Request, connection: Any) -> None: ...
+    def swapped(self, connection: Connection, call: trypact.Call[Request]) -> None: ...
+    def unsaid(self, connection, call): ...  # type: ignore[no-untyped-def]
+
+    @trypact.many
+    def one(self, call: trypact.Call[Request], connection: Any) -> None: ...
+
+    @trypact.many
+    def bares(self, calls: Sequence[Request], connection: Any) -> None: ...
+
+    @trypact.many
+    def swapped_sets(self, connection, calls): ...  # type: ignore[no-untyped-def]
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (Mistaken().bare, "takes a Request where it is given its call; allowed: call: Call[...]"),
+        (Mistaken().swapped, "takes its call second; allowed: a plain function of (call, conn"),
+        (Mistaken().unsaid, "takes its call second"),
+        (Mistaken().one, "takes a Call[Request] where it is given its calls; allowed: calls: Seq"),
+        (Mistaken().bares, "takes a Sequence[Request] where it is given its calls; allowed"),
+        (Mistaken().swapped_sets, "takes its calls second; allowed: a plain function of (calls, "),
+    ],
+)
+def test_a_handler_of_something_else_than_its_call_is_refused(
+    fence: SqlAlchemyFence, handler: Any, said: str
+) -> None:
+    participant: Any = trypact.Participant("shop", fence=fence)
+
+    with pytest.raises(TypeError, match=re.escape(f"shop.tell: {handler.__qualname__} {said}")):
+        participant.message("tell")(handler)
+
+
+def test_a_method_that_is_nearly_a_handler_is_refused(fence: SqlAlchemyFence) -> None:
+    class Misspelt(Handlers):
+        def cancle(self, call: Any, connection: Any) -> None: ...
+
+    class Helped(Handlers):
+        def cancelled(self) -> None: ...
+        def tries(self) -> None: ...
+
+    participant = trypact.Participant("shop", fence=fence)
+    with pytest.raises(TypeError, match=r"Misspelt has a cancle, which would never be called; all"):
+        participant.tcc("reserve")(Misspelt)
+    participant.tcc("reserve")(Helped)
+
+
+def test_a_participant_without_actions_is_not_served(fence: SqlAlchemyFence) -> None:
+    with pytest.raises(ValueError, match="shop serves nothing; allowed: at least one action"):
+        trypact.Participant("shop", fence=fence).serve()
+
+
+@pytest.mark.parametrize(
+    ("handler", "answered"),
+    [
+        (lambda call, connection: trypact.Refuse("sold out"), Refused("sold out")),
+        (lambda call, connection: trypact.Refuse(), Refused("refused without a reason")),
+    ],
+)
+def test_a_refusal_may_be_returned_and_needs_no_reason(
+    fence: SqlAlchemyFence, handler: Any, answered: Refused
+) -> None:
+    fence.create_tables()
+    participant = trypact.Participant("shop", fence=fence)
+    participant.saga("reserve")(handler).cancel(handler)
+    fenced = FencedCall("x", "b", "shop.reserve", Kind.SAGA, Operation.TRY)
+
+    assert participant.answer(Arrived(fenced, b"1", 1, Decision.UNDECIDED, "")) == answered
+
+
 def test_whatever_takes_a_call_and_a_connection_is_a_handler(fence: SqlAlchemyFence) -> None:
     class Callable:
         def __call__(self, call: Any, connection: Any) -> None: ...
@@ -221,7 +301,7 @@ def test_one_bad_answer_makes_each_of_the_set_run_alone(fence: SqlAlchemyFence, 
 
     assert participant.answer_many(calls) == [ALONE, ALONE]
     assert participant.answer(calls[0]) == Ok(b'{"one":1}')
-    with pytest.raises(trypact.PayloadError, match="object"):
+    with pytest.raises(errors.ParticipantError, match=r"shop\.reserve try returned .* is object"):
         participant.answer(calls[1])
 
 
