@@ -7,7 +7,7 @@ No coordinator is needed:
     a crash after the decision: confirmed, 8 free, 0 held
     refused elsewhere: cancelled, 8 free, 0 held
     half an hour later: 1 reminder
-    warehouse.reserve: 20 held
+    warehouse.reserve: 22 held
 """
 
 import asyncio

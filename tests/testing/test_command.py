@@ -121,7 +121,7 @@ async def test_a_right_participant_is_shown_with_a_table_and_exit_code_0(address
     assert header.split() == ["CASE", "WHAT", "MUST", "HOLD"]
     assert rows[0].startswith("✓  try-and-cancel")
     assert "not tried without a payload that is refused: refusal-is-kept" in rows
-    assert rows[-1] == "warehouse.reserve: 16 held, 4 not tried"
+    assert rows[-1] == "warehouse.reserve: 16 held, 6 not tried"
 
 
 async def test_what_fails_is_shown_with_its_calls_and_exit_code_1(address: str) -> None:
@@ -141,6 +141,7 @@ async def test_scripts_get_json(address: str) -> None:
     assert [(row["case"], row["mark"]) for row in json.loads(ran.out)] == [
         ("deliver-twice", "held"),
         ("deliveries-at-once", "held"),
+        ("crash-during-delivery", "not_tried"),
         ("crash-after-delivery", "not_tried"),
     ]
 
@@ -193,7 +194,7 @@ async def test_a_participant_that_is_killed_and_started_again_is_examined_across
         kill((tmp_path / "pid").read_text())
 
     assert ran.code == 0, ran.out + ran.err
-    assert "kiosk.sell: 20 held" in ran.out
+    assert "kiosk.sell: 22 held" in ran.out
 
 
 async def test_an_effect_that_is_committed_before_its_fence_is_caught_by_a_crash_between(

@@ -15,12 +15,7 @@ from trypact.errors import Refuse, TryTooLate
 from trypact.kinds import Operation
 
 Handler = Callable[[Any], "bytes | PendingType"]
-TRY, CONFIRM, CANCEL, DELIVER = (
-    Operation.TRY,
-    Operation.CONFIRM,
-    Operation.CANCEL,
-    Operation.DELIVER,
-)
+TRY, CANCEL, DELIVER = Operation.TRY, Operation.CANCEL, Operation.DELIVER
 
 
 class RightFence:
@@ -28,6 +23,8 @@ class RightFence:
 
     caught_by: ClassVar[str] = ""
     one_writer = True
+    # Whether the effects of a handler go with its row.
+    undoes = True
 
     def __init__(self) -> None:
         self.lock: Any = threading.RLock()
@@ -38,7 +35,16 @@ class RightFence:
     def run(self, call: FencedCall, handler: Handler, /) -> Answer:
         with self.lock:
             self.check_time(call)
+            return self.transacted(call, handler)
+
+    def transacted(self, call: FencedCall, handler: Handler) -> Answer:
+        """Have all of it happen, or undo it."""
+        ledger, rows = Counter(self.ledger), dict(self.rows)
+        try:
             return getattr(self, f"on_{call.operation}")(self.key(call), handler)
+        except BaseException:
+            self.rows, self.ledger = rows, ledger if self.undoes else self.ledger
+            raise
 
     def key(self, call: FencedCall) -> Any:
         return call.xid, call.branch_id
@@ -373,6 +379,25 @@ class ForgetsWhatIsDelivered(KeepsItsRowsInMemory):
     caught_by = "crash-after-delivery"
 
 
+class HasEffectsOfItsOwn(RightFence):
+    """Each statement of its handlers is committed at once, as over a connection in autocommit."""
+
+    caught_by = "crash-during-try"
+    undoes = False
+
+
+class CancelsBesideItsTransaction(HasEffectsOfItsOwn):
+    caught_by = "crash-during-cancel"
+
+
+class ConfirmsBesideItsTransaction(HasEffectsOfItsOwn):
+    caught_by = "crash-during-confirm"
+
+
+class DeliversBesideItsTransaction(HasEffectsOfItsOwn):
+    caught_by = "crash-during-delivery"
+
+
 class _Meeting:
     """No lock at all: two calls that look at once both see what was there before."""
 
@@ -411,7 +436,7 @@ class LooksBeforeItWrites(RightFence):
                 self.rows.pop(key, None)
             elif meets and seen is not None:
                 self.rows[key] = seen
-            return getattr(self, f"on_{call.operation}")(key, handler)
+            return self.transacted(call, handler)
 
 
 class CancelsBesideATry(LooksBeforeItWrites):
@@ -430,8 +455,6 @@ class CancelsBesideACancel(LooksBeforeItWrites):
 
 
 class DeliversBesideADelivery(LooksBeforeItWrites):
-    """The same, with a delivery."""
-
     caught_by = "deliveries-at-once"
     meets = (DELIVER,)
 

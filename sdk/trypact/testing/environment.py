@@ -90,7 +90,7 @@ class Environment(Client):
         seed: int = 0,
         patience: float = PATIENCE_S,
     ) -> None:
-        super().__init__("this process", patience=patience)
+        super().__init__("inproc:environment", patience=patience)
         self._participants: dict[str, Participant] = {}
         if isinstance(participants, Participant):
             raise InvalidRequest("participants: is one Participant; allowed: a list of them")

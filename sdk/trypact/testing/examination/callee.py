@@ -1,8 +1,8 @@
 """How the participant under examination is called: over gRPC, or in this process."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,6 +18,17 @@ from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
 # Of each call, as the coordinator would wait for it.
 CALL_TIMEOUT_S = 5.0
+_OPTIONS = (
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    # Somebody has just started it again, and waits.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
+
+Restart = Callable[[], Awaitable[None]]
+ResultT = TypeVar("ResultT")
 
 
 class Unreachable(TrypactError):
@@ -29,6 +40,20 @@ class Callee(Protocol):
 
     async def call(self, operation: Operation, body: participant_pb2.BranchCall) -> Answer:
         """Send one call; whatever is no answer is Unknown. Never raises."""
+        ...
+
+    async def dying(
+        self, operation: Operation, body: participant_pb2.BranchCall, restart: Restart, share: float
+    ) -> Answer:
+        """Send one call, and have the participant killed and started again in its middle.
+
+        Args:
+            operation: of the call.
+            body: of the call.
+            restart: kills and starts it.
+            share: of the time that the call takes, after which it is to die, from 0 to 1; where
+                that can be chosen to the statement, it dies between its handler and its commit.
+        """
         ...
 
     async def ready(self, seconds: float) -> None:
@@ -45,13 +70,16 @@ class RemoteCallee:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self._channel = grpc.aio.insecure_channel(
-            endpoint, options=(("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0))
-        )
+        self._channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
         self._stub: Any = participant_pb2_grpc.ParticipantServiceStub(self._channel)
+        # What the last call of each operation that was answered took, and the last kill.
+        self._usual_s: dict[Operation, float] = {}
+        self._killing_s = 0.0
 
     async def call(self, operation: Operation, body: participant_pb2.BranchCall) -> Answer:
         """See Callee."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         name = operation.value.capitalize()
         request = getattr(participant_pb2, f"{name}Request")(call=body)
         if operation is Operation.DELIVER:
@@ -60,7 +88,32 @@ class RemoteCallee:
             reply = await getattr(self._stub, name)(request, timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             return wire.unknown(error)
+        self._usual_s[operation] = loop.time() - began
         return wire.decode(reply.answer)
+
+    async def dying(
+        self, operation: Operation, body: participant_pb2.BranchCall, restart: Restart, share: float
+    ) -> Answer:
+        """See Callee; it is aimed with how long such calls, and commands that kill, took so far."""
+        lead = share * self._usual_s.get(operation, 0.0) - self._killing_s
+        calling = asyncio.create_task(_after(max(0.0, -lead), self.call(operation, body)))
+        await _after(max(0.0, lead), self._watched(restart))
+        return await calling
+
+    async def _watched(self, restart: Restart) -> None:
+        """Restart it, and see when it was gone."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def gone() -> None:
+            await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            self._killing_s = loop.time() - began
+
+        watching = asyncio.create_task(gone())
+        try:
+            await restart()
+        finally:
+            watching.cancel()
 
     async def ready(self, seconds: float) -> None:
         """See Callee."""
@@ -99,6 +152,19 @@ class LocalCallee:
 
     async def call(self, operation: Operation, body: participant_pb2.BranchCall) -> Answer:
         """See Callee."""
+        return await self._answered(operation, body, dies=False)
+
+    async def dying(
+        self, operation: Operation, body: participant_pb2.BranchCall, restart: Restart, share: float
+    ) -> Answer:
+        """See Callee; here it always dies between its handler and its commit."""
+        answer = await self._answered(operation, body, dies=True)
+        await restart()
+        return answer
+
+    async def _answered(
+        self, operation: Operation, body: participant_pb2.BranchCall, *, dies: bool
+    ) -> Answer:
         done: asyncio.Future[transaction_pb2.Answer | CallFailed]
         done = asyncio.get_running_loop().create_future()
 
@@ -107,7 +173,7 @@ class LocalCallee:
                 done.set_result(reply)
 
         decision = Decision.CONFIRM if operation is Operation.DELIVER else Decision.UNDECIDED
-        self._hosted.attend(body, operation, decision.number, back)
+        self._hosted.attend(body, operation, decision.number, back, dies=dies)
         self._waiting.add(done)
         done.add_done_callback(self._waiting.discard)
         try:
@@ -124,7 +190,7 @@ class LocalCallee:
     async def restart(self) -> None:
         """Make the participant anew; what it had only in its memory is gone.
 
-        A handler that runs cannot be killed in this process; nobody hears of its end.
+        A handler that runs cannot be stopped in this process; nobody hears of its end.
         """
         killed = CallFailed(grpc.StatusCode.UNAVAILABLE, "the participant was killed")
         for done in self._waiting:
@@ -136,3 +202,8 @@ class LocalCallee:
     async def close(self) -> None:
         """See Callee."""
         await self._hosted.close()
+
+
+async def _after(seconds: float, what: Awaitable[ResultT]) -> ResultT:
+    await asyncio.sleep(seconds)
+    return await what

@@ -7,6 +7,7 @@ the name of the case, and the first line of its docstring what must hold.
 # ruff: noqa: D401 - a docstring says what must hold, as the report prints it
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -24,7 +25,12 @@ TRY, CONFIRM, CANCEL, DELIVER = (
 )
 # How often calls are sent at once, since they do not meet every time.
 ROUNDS = 10
+# When a participant is killed in a call, in shares of the time that such calls take; most near the
+# end, when the handler is likely to be over and nothing committed.
+SHARES = (0.5, 0.8, 0.95)
 _LATE_US = 60_000_000
+# Of the business state, by one operation that is attempted until it is done.
+_CHANGES_MAX = 2
 
 ResultT = TypeVar("ResultT")
 
@@ -276,11 +282,52 @@ async def crash_between(trial: Trial) -> None:
 
 async def crash_during_try(trial: Trial) -> None:
     """A Try in whose middle the participant is killed can be cancelled, and leaves nothing."""
-    branch, before = trial.branch(), await trial.state()
-    await _all([trial.once(TRY, branch), trial.restart()])
-    await trial.ok(CANCEL, branch, "what was tried could never be taken back")
-    await trial.never_ok(TRY, branch, "what it reserves is never released")
-    await trial.same(before, "something is held after the crash")
+    for share in SHARES:
+        branch, before = trial.branch(), await trial.state()
+        await trial.dying(TRY, branch, share)
+        await trial.ok(CANCEL, branch, "what was tried could never be taken back")
+        await trial.never_ok(TRY, branch, "what it reserves is never released")
+        await trial.same(before, "something is held after the crash")
+        trial.trace.clear()
+
+
+async def crash_during_cancel(trial: Trial) -> None:
+    """A Cancel in whose middle the participant is killed takes back once when it is repeated."""
+    for share in SHARES:
+        before = await trial.state()
+        branch = await _tried(trial)
+        await trial.dying(CANCEL, branch, share)
+        await trial.ok(CANCEL, branch, "it would be asked for ever")
+        await trial.same(before, "two Cancels, one of which has died, took back something else")
+        trial.trace.clear()
+
+
+async def crash_during_confirm(trial: Trial) -> None:
+    """A Confirm in whose middle the participant is killed again and again has its effect once."""
+    await _once_for_all_deaths(trial, CONFIRM, await _tried(trial))
+
+
+async def crash_during_delivery(trial: Trial) -> None:
+    """A delivery in whose middle the participant is killed again and again has its effect once."""
+    await _once_for_all_deaths(trial, DELIVER, trial.branch())
+
+
+async def _once_for_all_deaths(trial: Trial, operation: Operation, branch: Branch) -> None:
+    """Require that no two attempts add to what earlier ones have left behind.
+
+    An effect in the local transaction comes with the attempt that commits. One beside it that is
+    idempotent comes with the first attempt that lives long enough; so two changes are right.
+    """
+    states = [await trial.state()]
+    for share in SHARES:
+        await trial.dying(operation, branch, share)
+        states.append(await trial.state())
+    await trial.ok(operation, branch, "it would be asked for ever")
+    states.append(await trial.state())
+    changes = sum(one != other for one, other in itertools.pairwise(states))
+    if changes > _CHANGES_MAX:
+        trial.trace.append(f"the business state was, after each: {states!r}")
+        raise Failed(f"its effect came {changes} times: some of it is in no local transaction")
 
 
 async def crash_after_confirm(trial: Trial) -> None:
@@ -359,6 +406,9 @@ CASES: tuple[Case, ...] = (
     Case(deliveries_at_once, _DELIVERED),
     Case(crash_between, _TRIED, _RESTART, _restarts),
     Case(crash_during_try, _TRIED, _RESTART, _restarts),
+    Case(crash_during_confirm, _TCC, _RESTART, _restarts),
+    Case(crash_during_cancel, _TRIED, _RESTART, _restarts),
     Case(crash_after_confirm, _TCC, _RESTART, _restarts),
+    Case(crash_during_delivery, _DELIVERED, _RESTART, _restarts),
     Case(crash_after_delivery, _DELIVERED, _RESTART, _restarts),
 )

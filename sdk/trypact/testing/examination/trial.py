@@ -11,7 +11,7 @@ from trypact_coordinator.core.events import Answer, Ok, Pending, Refused, Retry,
 from trypact import clock
 from trypact.ids import new_xid
 from trypact.kinds import Kind, Operation
-from trypact.testing.examination.callee import Callee, Unreachable
+from trypact.testing.examination.callee import Callee, Restart, Unreachable
 from trypact.testing.history import said
 from trypact.v1 import participant_pb2
 
@@ -39,7 +39,7 @@ class Subject:
     # Reads the business state, in any form that can be compared; None where it cannot be seen.
     probe: Callable[[], Awaitable[Any]] | None = None
     # Kills the participant and starts it again; None where that is not possible.
-    restart: Callable[[], Awaitable[None]] | None = None
+    restart: Restart | None = None
     # Seconds in which a call must have had a final answer, asked again and again.
     patience: float = 10.0
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -103,6 +103,21 @@ class Trial:
         not_after_us: int | None = None,
     ) -> Answer:
         """Call once and return the answer, whatever it is."""
+        body = self._body(operation, branch, attempt, not_after_us)
+        answer = await self._callee.call(operation, body)
+        self._note(Said(operation, branch.branch_id, said(answer), attempt, attempt))
+        return answer
+
+    async def dying(self, operation: Operation, branch: Branch, share: float) -> None:
+        """Call once, and have the participant killed and started again in the middle of it."""
+        body = self._body(operation, branch, 1, None)
+        answer = await self._callee.dying(operation, body, self._restart(), share)
+        self._note(Said(operation, branch.branch_id, said(answer), 1, 1))
+        await self._back()
+
+    def _body(
+        self, operation: Operation, branch: Branch, attempt: int, not_after_us: int | None
+    ) -> participant_pb2.BranchCall:
         body = participant_pb2.BranchCall(
             xid=branch.xid,
             branch_id=branch.branch_id,
@@ -114,9 +129,7 @@ class Trial:
         if operation is Operation.TRY:
             within = clock.now_us() + TRY_WITHIN_US
             body.not_after_us = within if not_after_us is None else not_after_us
-        answer = await self._callee.call(operation, body)
-        self._note(Said(operation, branch.branch_id, said(answer), attempt, attempt))
-        return answer
+        return body
 
     def _note(self, one: Said) -> None:
         """Write a line into the trace, unless it goes on with the last one."""
@@ -174,9 +187,15 @@ class Trial:
 
     async def restart(self) -> None:
         """Kill the participant, start it again, and wait until it can be called."""
+        await self._restart()()
+        await self._back()
+
+    def _restart(self) -> Restart:
         if self.subject.restart is None:
             raise Failed("there is no way to restart the participant")
-        await self.subject.restart()
+        return self.subject.restart
+
+    async def _back(self) -> None:
         try:
             await self._callee.ready(self.subject.patience)
         except Unreachable as gone:
