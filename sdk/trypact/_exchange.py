@@ -9,11 +9,12 @@ what did not arrive (UNAVAILABLE) or was turned away with a hint (RESOURCE_EXHAU
 RetryInfo), until the caller's patience ends.
 """
 
+import logging
 import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -21,8 +22,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from trypact import errors
+from trypact._address import require_target
 from trypact.outcome import outcome_of, standing
 from trypact.v1 import initiator_pb2
+
+logger = logging.getLogger("trypact.client")
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
@@ -107,20 +111,31 @@ class Failure:
     # What the coordinator said before it said nothing any more.
     earlier: "Failure | None" = None
 
+    @property
+    def unsent(self) -> bool:
+        """Whether it is certain that the request has not left; False where nobody knows."""
+        if self.status == "UNAVAILABLE":
+            return not self.code and self.message.startswith(_NO_CONNECTION)
+        return self.status == CLOSED.status
 
-# Of a request that was under way, or not sent any more.
-CLOSED = Failure("CANCELLED", "the client is closed")
+
+# What gRPC says, on this side, of a request that had no connection to leave by.
+_NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution")
+# Of a request that is not sent any more; no status of gRPC's.
+CLOSED = Failure("CLOSED", "this client is closed")
+# Of one that was under way.
+CLOSED_MEANWHILE = Failure("CANCELLED", "this client was closed meanwhile")
 
 
 Conversation = Generator[Send | Pause, Any, ResultT]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """Asks one coordinator, patiently.
 
     Args:
-        endpoint: the coordinator's address, for messages.
+        endpoint: the coordinator's address, HOST:PORT or another target of gRPC's.
         patience: seconds a question may take in all, when it names no other.
         clock: seconds that never run backwards.
         draw: a number between 0 and 1.
@@ -130,8 +145,11 @@ class Exchange:
     patience: float
     clock: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
+    # The log was told that nobody can be reached, and nobody was since.
+    _away: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        require_target(self.endpoint, "endpoint")
         _require_patience(self.patience)
 
     def ask(
@@ -154,13 +172,16 @@ class Exchange:
         while True:
             reply = yield Send(rpc, request, timeout=max(gives_up_at - self.clock(), 0.001))
             if not isinstance(reply, Failure):
+                self._away = False
                 response: ResponseT = reply
                 return response
             attempt += 1
             wait = retry_wait(reply, attempt, self.draw())
             if wait is None:
                 return replace(reply, earlier=doubt)
-            if reply.code != errors.Overloaded.code:
+            if reply.unsent:
+                self._warn(reply, gives_up_at - self.clock())
+            elif reply.code != errors.Overloaded.code:
                 # Once a request may have arrived, being turned away later proves nothing.
                 doubt = reply
                 if isinstance(request, initiator_pb2.ExecuteRequest):
@@ -169,14 +190,26 @@ class Exchange:
                 return doubt or reply
             yield Pause(wait)
 
+    def _warn(self, failure: Failure, left: float) -> None:
+        """Log, once until somebody answers, that nobody can be reached."""
+        if not self._away:
+            self._away = True
+            logger.warning(
+                "the coordinator at %s cannot be reached (%s); asking again for %.3g s. Is it "
+                "running, and is this its address?",
+                self.endpoint,
+                failure.message,
+                left,
+            )
+
     def ask_to_decide(
         self, rpc: Rpc[ResponseT], request: Message, xid: str, patience: float | None = None
     ) -> Conversation[ResponseT]:
         """Send a request that may decide a transaction.
 
         Raises OutcomeUnknown where `ask` would say that the coordinator failed or is away: it may
-        have decided all the same. What it says is how the transaction stands, where the
-        coordinator answers that.
+        have decided all the same, unless the xid is fresh and was never sent. What it says is how
+        the transaction stands, where the coordinator answers that.
         """
         asked_at = self.clock()
         reply = yield from self._send(rpc, request, patience)
@@ -185,6 +218,9 @@ class Exchange:
         error = self.error(reply)
         if not isinstance(error, errors.CoordinatorUnavailable | errors.CoordinatorFault):
             raise error
+        if isinstance(request, initiator_pb2.ExecuteRequest) and request.fresh and reply.unsent:
+            # Nobody else can have begun what nobody else knows the xid of.
+            raise errors.CoordinatorUnavailable(f"{_said(error)}; nothing was begun")
         if reply.status != "DEADLINE_EXCEEDED":
             raise errors.OutcomeUnknown(xid, _said(error)) from error
         took = f"after {round(self.clock() - asked_at, 1):g} s"
@@ -243,6 +279,8 @@ class Exchange:
     def _error_of_status(self, failure: Failure) -> errors.TrypactError:
         said = f"{failure.status}: {failure.message}" if failure.message else failure.status
         match failure.status:
+            case CLOSED.status:
+                return errors.CoordinatorUnavailable(failure.message)
             case "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CANCELLED":
                 return errors.CoordinatorUnavailable(
                     f"the coordinator at {self.endpoint} does not answer ({said})"

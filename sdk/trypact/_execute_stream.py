@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from trypact._departures import BATCH_BYTES_MAX, Departures
-from trypact._exchange import CLOSED, Failure, failure_of
+from trypact._exchange import CLOSED_MEANWHILE, Failure, failure_of
 from trypact.v1 import initiator_pb2
 
 Reply = initiator_pb2.ExecuteResponse | Failure
@@ -62,7 +62,7 @@ class ExecuteStream:
         self._waiting: dict[int, _Asked] = {}
         # One timer for all time-outs: almost every reply comes long before its own.
         self._timer: asyncio.TimerHandle | None = None
-        self._failure = CLOSED
+        self._failure = CLOSED_MEANWHILE
         self._task = self._loop.create_task(self._run(open_stream()))
         # Also of a task that is cancelled before it has begun.
         self._task.add_done_callback(self._finish)
@@ -106,7 +106,7 @@ class ExecuteStream:
             self._failure = Failure("DATA_LOSS", "the coordinator sent replies that cannot be read")
             stream.cancel()
         except asyncio.CancelledError:
-            self._failure = CLOSED
+            self._failure = CLOSED_MEANWHILE
             stream.cancel()
         finally:
             writing.cancel()

@@ -14,6 +14,7 @@ from trypact._conversations import Wait
 from trypact._exchange import (
     CHANNEL_OPTIONS,
     CLOSED,
+    CLOSED_MEANWHILE,
     PATIENCE_S,
     Conversation,
     Exchange,
@@ -43,14 +44,15 @@ class Client:
             outcome = await client.execute("order.submit", [trypact.tcc("inventory.reserve", ...)])
 
     Args:
-        endpoint: the coordinator's gRPC target.
+        endpoint: where the coordinator listens, HOST:PORT, or another target of gRPC's
+            ("unix:/run/trypact.sock", "dns:///coordinator:7000").
         patience: seconds each method may take in all, with its retries. Keep it above the
             timeouts of the transactions: the default is, with the coordinator's own of 60 s.
         observer: surrounds the transactions it opens, for example `trypact.otel.ClientSpans()`.
 
     One client serves any number of tasks of one event loop. Every method raises a TrypactError:
     CoordinatorUnavailable when the patience ends without an answer, or OutcomeUnknown when the
-    coordinator may have decided all the same.
+    coordinator may have decided all the same. While it cannot be reached, the log says so.
 
         >>> async with Client("127.0.0.1:7000") as mine:
         ...     outcome = await mine.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
@@ -282,7 +284,7 @@ class Client:
             task = asyncio.current_task()
             if not self._closed or (task is not None and task.cancelling()):
                 raise
-            return CLOSED
+            return CLOSED_MEANWHILE
 
     def _execute_stream(self) -> ExecuteStream:
         if self._stream is None:

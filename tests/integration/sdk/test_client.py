@@ -253,15 +253,19 @@ async def test_closing_a_client_ends_what_others_are_asking(world: World) -> Non
     await asyncio.to_thread(world.bank.holding.wait, 10)
     await client.close()
 
-    with pytest.raises(trypact.OutcomeUnknown, match="the client is closed"):
+    with pytest.raises(trypact.OutcomeUnknown, match="this client was closed"):
         await asked
 
 
 async def test_a_closed_client_says_so(client: trypact.Client) -> None:
     await client.close()
 
-    with pytest.raises(trypact.CoordinatorUnavailable, match="is closed"):
+    with pytest.raises(trypact.CoordinatorUnavailable) as asked:
         await client.get("17")
+    assert str(asked.value) == "this client is closed"
+    with pytest.raises(trypact.CoordinatorUnavailable) as executed:
+        await client.execute("order", [tcc("bank.freeze")])
+    assert str(executed.value) == "this client is closed; nothing was begun"
 
 
 # ---------------------------------------------------------------- PENDING

@@ -1,6 +1,7 @@
 """The sync client against the same coordinator and participant, each test on a thread."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -67,15 +68,20 @@ async def test_leaving_the_block_confirms_and_an_exception_rolls_back(world: Wor
     assert world.bank.account == (70, 0)
 
 
-async def test_without_a_coordinator_an_outcome_is_unknown_and_a_question_fails() -> None:
+async def test_without_a_coordinator_a_fresh_xid_is_not_begun_and_that_of_a_caller_is_unknown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def work() -> None:
-        with trypact.SyncClient(f"127.0.0.1:{free_port()}", patience=0.05) as client:
-            with pytest.raises(trypact.OutcomeUnknown, match="xid"):
+        with trypact.SyncClient(f"127.0.0.1:{free_port()}", patience=0.5) as client:
+            with pytest.raises(trypact.CoordinatorUnavailable, match="; nothing was begun"):
                 client.execute("order", [tcc("bank.freeze")])
+            with pytest.raises(trypact.OutcomeUnknown, match="xid"):
+                client.execute("order", [tcc("bank.freeze")], xid="17")
             with pytest.raises(trypact.CoordinatorUnavailable):
                 client.get("17")
 
     await asyncio.to_thread(work)
+    assert caplog.text.count("cannot be reached") == 1
 
 
 async def test_closing_a_client_wakes_whoever_waits_for_the_coordinator() -> None:
@@ -95,19 +101,16 @@ async def test_closing_a_client_wakes_whoever_waits_for_the_coordinator() -> Non
 
 
 async def test_closing_a_client_leaves_the_outcome_of_what_may_have_arrived_unknown() -> None:
-    client = trypact.SyncClient(f"127.0.0.1:{free_port()}", patience=60.0)
-    started = threading.Event()
-
-    def ask() -> None:
-        started.set()
-        client.execute("order", [tcc("bank.freeze")])
-
-    asking = asyncio.create_task(asyncio.to_thread(ask))
-    await asyncio.to_thread(started.wait, 10)
-    client.close()
-
-    with pytest.raises(trypact.OutcomeUnknown, match="closed"):
-        await asyncio.wait_for(asking, 10)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = trypact.SyncClient(f"127.0.0.1:{silent.getsockname()[1]}", patience=60.0)
+        asking = asyncio.create_task(
+            asyncio.to_thread(client.execute, "order", [tcc("bank.freeze")])
+        )
+        connected, _ = await asyncio.to_thread(silent.accept)
+        with connected:
+            client.close()
+            with pytest.raises(trypact.OutcomeUnknown, match="closed"):
+                await asyncio.wait_for(asking, 10)
 
 
 async def test_a_client_that_is_closed_inside_a_block_hides_no_error(world: World) -> None:
