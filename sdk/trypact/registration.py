@@ -96,6 +96,8 @@ class Registration:
     async def _register(self, stub: Any) -> float:
         reply = await stub.Register(self._request, timeout=RPC_TIMEOUT_S)
         self.registered.set()
+        if reply.warning:
+            logger.warning("the coordinator at %s says: %s", self._coordinator, reply.warning)
         return max(float(reply.renew_every_ms) / 1000, 0.05)
 
     async def _renew(self, stub: Any) -> bool:

@@ -7,6 +7,7 @@ the coordinator; heartbeats are not: a restart gives every instance a fresh term
 from collections.abc import Callable, Iterable
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from trypact_coordinator.core import limits
@@ -30,6 +31,8 @@ from trypact_coordinator.core.topics import fan_out
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.ports import Clock, Instance, Journal
 
+log = structlog.get_logger(__name__)
+
 
 class ParticipantView(msgspec.Struct, frozen=True):
     """A participant as operators see it; `live` holds the names of instances in good standing."""
@@ -42,9 +45,14 @@ class ParticipantView(msgspec.Struct, frozen=True):
 
 
 class _Participant:
-    """The instances of one participant, and what its latest registration says it can do."""
+    """The instances of one participant, and what its latest registration says it can do.
+
+    The latest of those that have not signed off: a release that is taken back takes its actions
+    along.
+    """
 
     def __init__(self, lapse_us: int) -> None:
+        # In the order in which they have registered.
         self.instances: dict[str, Instance] = {}
         self.kinds_of: dict[str, tuple[Kind, ...]] = {}
         # Topic -> the verb that takes its messages.
@@ -70,12 +78,15 @@ class _Participant:
         self._turn += 1
         return endpoints[self._turn % len(endpoints)]
 
-    def put(self, instance: Instance) -> None:
+    def put(self, instance: Instance, *, registers: bool) -> None:
+        if registers:
+            self.instances.pop(instance.instance, None)
         self.instances[instance.instance] = instance
         self._live_until = 0
         # An action that a newer release no longer names stays known to unfinished branches: they
         # are routed by participant, and only new work is checked against this.
-        latest = max(self.instances.values(), key=lambda i: i.renewed_at)
+        known = list(self.instances.values())
+        latest = ([i for i in known if not i.draining] or known)[-1]
         self.kinds_of = dict(latest.actions)
         self.topics = dict(latest.topics)
 
@@ -106,11 +117,14 @@ class Registry:
     async def load(self) -> None:
         """Read the rows; every instance counts as renewed now."""
         now = self._clock.now()
-        for instance in await self._journal.instances():
-            self._put(replace(instance, renewed_at=now))
+        for instance in sorted(await self._journal.instances(), key=lambda i: i.renewed_at):
+            self._put(replace(instance, renewed_at=now), registers=True)
 
-    async def register(self, instance: Instance) -> None:
-        """Make an instance known, durably. Raises InvalidArgument or LimitExceeded."""
+    async def register(self, instance: Instance) -> str:
+        """Make an instance known, durably, and return what is odd about it: a sentence, or "".
+
+        Raises InvalidArgument or LimitExceeded.
+        """
         _check(instance)
         known = self._participants.get(instance.participant)
         if known is None and len(self._participants) >= limits.PARTICIPANTS_MAX:
@@ -129,16 +143,37 @@ class Registry:
         was_there = before and self._participants[instance.participant].is_live(
             before, self._clock.now()
         )
-        self._put(instance)
+        self._put(instance, registers=True)
         if not was_there and self.came_back is not None:
             self.came_back(instance.participant)
+        return self._warning(instance)
+
+    def _warning(self, instance: Instance) -> str:
+        """Say, here and to whoever registers, that live instances differ in what they serve."""
+        now, known = self._clock.now(), self._participants[instance.participant]
+        can = (dict(instance.actions), dict(instance.topics))
+        others = [
+            i.instance
+            for i in known.instances.values()
+            if known.is_live(i, now) and (dict(i.actions), dict(i.topics)) != can
+        ]
+        if not others:
+            return ""
+        warning = (
+            f"other instances of {instance.participant!r} are live and serve other actions: "
+            f"{_listed(others)}; from now on those of {instance.instance} count: "
+            f"{_listed(known.kinds_of)}. All instances of one name have to be of one service; they "
+            "may differ only while a release is rolled out"
+        )
+        log.warning("instances differ", participant=instance.participant, why=warning)
+        return warning
 
     async def renew(self, participant: str, instance: str) -> bool:
         """Note a heartbeat; False when the instance must register (again)."""
         row = self._row(participant, instance)
         if row is None or row.draining:
             return False
-        self._put(replace(row, renewed_at=self._clock.now()))
+        self._put(replace(row, renewed_at=self._clock.now()), registers=False)
         return True
 
     async def deregister(self, participant: str, instance: str) -> None:
@@ -147,7 +182,7 @@ class Registry:
         if row is not None:
             row = replace(row, draining=True)
             await self._journal.save_instance(row)
-            self._put(row)
+            self._put(row, registers=False)
 
     def addressed(
         self, branches: tuple[BranchSpec, ...], field: str = "branches"
@@ -239,12 +274,12 @@ class Registry:
         known = self._participants.get(participant)
         return known.instances.get(instance) if known else None
 
-    def _put(self, instance: Instance) -> None:
+    def _put(self, instance: Instance, *, registers: bool) -> None:
         name = instance.participant
         participant = self._participants.setdefault(name, _Participant(self._lapse_us))
         for verb in participant.kinds_of:
             del self._served[f"{name}.{verb}"]
-        participant.put(instance)
+        participant.put(instance, registers=registers)
         for verb, kinds in participant.kinds_of.items():
             self._served[f"{name}.{verb}"] = (participant, kinds)
 

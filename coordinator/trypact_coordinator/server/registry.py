@@ -21,8 +21,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         self, request: registry_pb2.RegisterRequest, context: object
     ) -> registry_pb2.RegisterResponse:
         """Make an instance known, durably."""
-        await self._registry.register(wire.instance_of(request, self._coordinator.clock.now()))
-        return registry_pb2.RegisterResponse(renew_every_ms=self._registry.renew_every_ms)
+        instance = wire.instance_of(request, self._coordinator.clock.now())
+        warning = await self._registry.register(instance)
+        return registry_pb2.RegisterResponse(
+            renew_every_ms=self._registry.renew_every_ms, warning=warning
+        )
 
     async def Renew(
         self, request: registry_pb2.RenewRequest, context: object

@@ -26,39 +26,39 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trypact.v1 import transaction_pb2 as trypact_dot_v1_dot_transaction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trypact/v1/registry.proto\x12\ntrypact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctrypact/v1/transaction.proto\"M\n\x06\x41\x63tion\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12%\n\x05kinds\x18\x02 \x03(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06topics\x18\x03 \x03(\t\"o\n\x0fRegisterRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12#\n\x07\x61\x63tions\x18\x04 \x03(\x0b\x32\x12.trypact.v1.Action\"*\n\x10RegisterResponse\x12\x16\n\x0erenew_every_ms\x18\x01 \x01(\x03\"5\n\x0cRenewRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\"\x1e\n\rRenewResponse\x12\r\n\x05known\x18\x01 \x01(\x08\":\n\x11\x44\x65registerRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\x19\n\x17ListParticipantsRequest\"\x88\x01\n\x08Instance\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.trypact.v1.InstanceState\x12.\n\nrenewed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x01\n\x0bParticipant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Action\x12\'\n\tinstances\x18\x03 \x03(\x0b\x32\x14.trypact.v1.Instance\x12)\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x18.trypact.v1.BreakerState\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x05 \x01(\x05\x12\x14\n\x0c\x63\x61lls_queued\x18\x06 \x01(\x05\"r\n\x18ListParticipantsResponse\x12-\n\x0cparticipants\x18\x01 \x03(\x0b\x32\x17.trypact.v1.Participant\x12\'\n\x03now\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13INSTANCE_STATE_LIVE\x10\x01\x12\x19\n\x15INSTANCE_STATE_LAPSED\x10\x02\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x03*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\xc2\x02\n\x0fRegistryService\x12\x45\n\x08Register\x12\x1b.trypact.v1.RegisterRequest\x1a\x1c.trypact.v1.RegisterResponse\x12<\n\x05Renew\x12\x18.trypact.v1.RenewRequest\x1a\x19.trypact.v1.RenewResponse\x12K\n\nDeregister\x12\x1d.trypact.v1.DeregisterRequest\x1a\x1e.trypact.v1.DeregisterResponse\x12]\n\x10ListParticipants\x12#.trypact.v1.ListParticipantsRequest\x1a$.trypact.v1.ListParticipantsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trypact/v1/registry.proto\x12\ntrypact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctrypact/v1/transaction.proto\"M\n\x06\x41\x63tion\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12%\n\x05kinds\x18\x02 \x03(\x0e\x32\x16.trypact.v1.BranchKind\x12\x0e\n\x06topics\x18\x03 \x03(\t\"o\n\x0fRegisterRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12#\n\x07\x61\x63tions\x18\x04 \x03(\x0b\x32\x12.trypact.v1.Action\";\n\x10RegisterResponse\x12\x16\n\x0erenew_every_ms\x18\x01 \x01(\x03\x12\x0f\n\x07warning\x18\x02 \x01(\t\"5\n\x0cRenewRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\"\x1e\n\rRenewResponse\x12\r\n\x05known\x18\x01 \x01(\x08\":\n\x11\x44\x65registerRequest\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\x19\n\x17ListParticipantsRequest\"\x88\x01\n\x08Instance\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.trypact.v1.InstanceState\x12.\n\nrenewed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x01\n\x0bParticipant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x12.trypact.v1.Action\x12\'\n\tinstances\x18\x03 \x03(\x0b\x32\x14.trypact.v1.Instance\x12)\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x18.trypact.v1.BreakerState\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x05 \x01(\x05\x12\x14\n\x0c\x63\x61lls_queued\x18\x06 \x01(\x05\"r\n\x18ListParticipantsResponse\x12-\n\x0cparticipants\x18\x01 \x03(\x0b\x32\x17.trypact.v1.Participant\x12\'\n\x03now\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13INSTANCE_STATE_LIVE\x10\x01\x12\x19\n\x15INSTANCE_STATE_LAPSED\x10\x02\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x03*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\xc2\x02\n\x0fRegistryService\x12\x45\n\x08Register\x12\x1b.trypact.v1.RegisterRequest\x1a\x1c.trypact.v1.RegisterResponse\x12<\n\x05Renew\x12\x18.trypact.v1.RenewRequest\x1a\x19.trypact.v1.RenewResponse\x12K\n\nDeregister\x12\x1d.trypact.v1.DeregisterRequest\x1a\x1e.trypact.v1.DeregisterResponse\x12]\n\x10ListParticipants\x12#.trypact.v1.ListParticipantsRequest\x1a$.trypact.v1.ListParticipantsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trypact.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSTANCESTATE']._serialized_start=990
-  _globals['_INSTANCESTATE']._serialized_end=1118
-  _globals['_BREAKERSTATE']._serialized_start=1120
-  _globals['_BREAKERSTATE']._serialized_end=1244
+  _globals['_INSTANCESTATE']._serialized_start=1007
+  _globals['_INSTANCESTATE']._serialized_end=1135
+  _globals['_BREAKERSTATE']._serialized_start=1137
+  _globals['_BREAKERSTATE']._serialized_end=1261
   _globals['_ACTION']._serialized_start=104
   _globals['_ACTION']._serialized_end=181
   _globals['_REGISTERREQUEST']._serialized_start=183
   _globals['_REGISTERREQUEST']._serialized_end=294
   _globals['_REGISTERRESPONSE']._serialized_start=296
-  _globals['_REGISTERRESPONSE']._serialized_end=338
-  _globals['_RENEWREQUEST']._serialized_start=340
-  _globals['_RENEWREQUEST']._serialized_end=393
-  _globals['_RENEWRESPONSE']._serialized_start=395
-  _globals['_RENEWRESPONSE']._serialized_end=425
-  _globals['_DEREGISTERREQUEST']._serialized_start=427
-  _globals['_DEREGISTERREQUEST']._serialized_end=485
-  _globals['_DEREGISTERRESPONSE']._serialized_start=487
-  _globals['_DEREGISTERRESPONSE']._serialized_end=507
-  _globals['_LISTPARTICIPANTSREQUEST']._serialized_start=509
-  _globals['_LISTPARTICIPANTSREQUEST']._serialized_end=534
-  _globals['_INSTANCE']._serialized_start=537
-  _globals['_INSTANCE']._serialized_end=673
-  _globals['_PARTICIPANT']._serialized_start=676
-  _globals['_PARTICIPANT']._serialized_end=871
-  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_start=873
-  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_end=987
-  _globals['_REGISTRYSERVICE']._serialized_start=1247
-  _globals['_REGISTRYSERVICE']._serialized_end=1569
+  _globals['_REGISTERRESPONSE']._serialized_end=355
+  _globals['_RENEWREQUEST']._serialized_start=357
+  _globals['_RENEWREQUEST']._serialized_end=410
+  _globals['_RENEWRESPONSE']._serialized_start=412
+  _globals['_RENEWRESPONSE']._serialized_end=442
+  _globals['_DEREGISTERREQUEST']._serialized_start=444
+  _globals['_DEREGISTERREQUEST']._serialized_end=502
+  _globals['_DEREGISTERRESPONSE']._serialized_start=504
+  _globals['_DEREGISTERRESPONSE']._serialized_end=524
+  _globals['_LISTPARTICIPANTSREQUEST']._serialized_start=526
+  _globals['_LISTPARTICIPANTSREQUEST']._serialized_end=551
+  _globals['_INSTANCE']._serialized_start=554
+  _globals['_INSTANCE']._serialized_end=690
+  _globals['_PARTICIPANT']._serialized_start=693
+  _globals['_PARTICIPANT']._serialized_end=888
+  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_start=890
+  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_end=1004
+  _globals['_REGISTRYSERVICE']._serialized_start=1264
+  _globals['_REGISTRYSERVICE']._serialized_end=1586
 # @@protoc_insertion_point(module_scope)

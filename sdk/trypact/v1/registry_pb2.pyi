@@ -132,16 +132,22 @@ class RegisterResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RENEW_EVERY_MS_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
     renew_every_ms: _builtins.int
     """Renew at least this often."""
+    warning: _builtins.str
+    """What is taken, and is hardly meant: another live instance serves other actions, for example. A
+    sentence for the participant's log; empty where all is well.
+    """
     def __init__(
         self,
         *,
         renew_every_ms: _builtins.int = ...,
+        warning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["renew_every_ms", b"renew_every_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["renew_every_ms", b"renew_every_ms", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

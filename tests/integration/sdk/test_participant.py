@@ -418,6 +418,23 @@ async def test_a_registration_that_is_refused_is_logged_once_and_tried_on(
     assert "INVALID_ARGUMENT" in caplog.text
 
 
+async def test_who_registers_beside_an_instance_with_other_actions_is_told(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    for instance, verb in (("one", "ship"), ("two", "send")):
+        request = registration_request("inventory", instance, "127.0.0.1:1", {verb: (Kind.TCC,)})
+        registration = Registration(world.endpoint, request)
+        registration.start()
+        async with asyncio.timeout(10):
+            await registration.registered.wait()
+        if instance == "one":
+            assert not caplog.text
+            first = registration
+    assert "says: other instances of 'inventory' are live and" in caplog.text
+    await registration.stop()
+    await first.stop()
+
+
 async def test_the_last_word_after_the_coordinator_was_away_is_that_it_is_registered(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

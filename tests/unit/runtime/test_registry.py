@@ -1,6 +1,7 @@
 """What the registry says to new work whose participant is not there, and who gets a message."""
 
 import pytest
+from structlog.testing import capture_logs
 from trypact_coordinator.core.errors import InvalidArgument, ParticipantUnavailable, UnknownTopic
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
@@ -61,6 +62,67 @@ async def test_silence_after_a_farewell_changes_nothing(desk: Desk) -> None:
     desk.clock.us += 15 * SECOND
 
     assert desk.refusal() == SIGNED_OFF
+
+
+# ---------------------------------------------------------------- instances that differ
+
+
+def serving(instance: str, *verbs: str) -> Instance:
+    actions = tuple((verb, (Kind.TCC,)) for verb in verbs)
+    return Instance("inventory", instance, "127.0.0.1:1", actions, 0)
+
+
+def verbs_of(registry: Registry) -> list[str]:
+    (view,) = registry.overview()
+    return [verb for verb, _ in view.actions]
+
+
+async def test_an_instance_that_serves_others_than_its_live_siblings_is_warned(desk: Desk) -> None:
+    with capture_logs() as logs:
+        warning = await desk.registry.register(serving("three", "reserve", "book"))
+
+    assert warning.startswith(
+        "other instances of 'inventory' are live and serve other actions: one, two; from now on "
+        "those of three count: book, reserve."
+    )
+    assert [(line["event"], line["why"]) for line in logs] == [("instances differ", warning)]
+
+
+async def test_instances_that_serve_the_same_or_have_gone_are_no_reason_to_warn(desk: Desk) -> None:
+    assert await desk.registry.register(serving("three", "reserve")) == ""
+    await desk.sign_off("one", "two", "three")
+    assert await desk.registry.register(serving("four", "book")) == ""
+    desk.clock.us += 15 * SECOND
+    assert await desk.registry.register(serving("five", "reserve")) == ""
+
+
+async def test_the_latest_registration_counts_and_no_heartbeat_does(desk: Desk) -> None:
+    await desk.registry.register(serving("three", "book"))
+    for sibling in ("one", "two"):
+        desk.clock.us += SECOND
+        assert await desk.registry.renew("inventory", sibling)
+
+    assert verbs_of(desk.registry) == ["book"]
+
+
+async def test_a_release_that_is_taken_back_takes_its_actions_along(desk: Desk) -> None:
+    await desk.registry.register(serving("three", "book"))
+    await desk.sign_off("three")
+
+    assert verbs_of(desk.registry) == ["reserve"]
+
+
+async def test_the_latest_registration_counts_after_a_restart_too() -> None:
+    clock, journal = HandClock(), MemoryJournal()
+    await journal.open("test")
+    registry = Registry(journal, clock, renew_every_ms=5_000, lapse_after_ms=15_000)
+    for verb in ("z", "a", "m"):
+        clock.us += SECOND
+        await registry.register(serving(verb, verb))
+
+    again = Registry(journal, clock, renew_every_ms=5_000, lapse_after_ms=15_000)
+    await again.load()
+    assert verbs_of(again) == ["m"]
 
 
 # ---------------------------------------------------------------- topics
