@@ -377,4 +377,5 @@ def _failure(error: BaseException, call: FencedCall) -> tuple[grpc.StatusCode, s
     # What the exception says may hold business data, so only its type leaves the process.
     logger.error("%s of %s failed", where, call.xid, exc_info=error)
     name = type(error).__name__
-    return grpc.StatusCode.INTERNAL, f"{where}: the handler raised {name}; its log says more"
+    said = f"HANDLER_FAILED: {where}: the handler raised {name}; its log says more"
+    return grpc.StatusCode.INTERNAL, said

@@ -13,6 +13,7 @@ from trypact.call import FencedCall, Refused
 from trypact.fence.rules import Row, Status, meet
 from trypact.joining import status_of
 from trypact.kinds import Kind, Operation
+from trypact.serving import _failure
 from trypact.v1 import admin_pb2, initiator_pb2
 from trypact_coordinator.cli.advice import ADVICE
 from trypact_coordinator.cli.catalogue import entries
@@ -80,7 +81,8 @@ def test_every_error_of_every_module_has_an_entry_and_a_page() -> None:
 
     assert {JournalError.reason, "INTERNAL"} < reasons
     assert reasons == set(ADVICE)
-    assert reasons | set(SAID) | set(said_by_fences()) == set(entries())
+    said = {"HANDLER_FAILED", *SAID, *said_by_fences()}
+    assert reasons | said == set(entries())
     assert set(entries()) == {path.stem for path in PAGES.iterdir()}
 
 
@@ -103,6 +105,26 @@ def test_what_fences_refuse_with_is_explained(reason: str) -> None:
         assert advice.example in said_by_fences()[reason]
     else:
         assert "A fence refuses" in advice.when
+
+
+def test_what_participants_say_of_their_handlers_is_explained() -> None:
+    call = FencedCall("order-17", "charge", "wallet.charge", Kind.TCC, Operation.CANCEL)
+    code, details = _failure(KeyError("amount"), call)
+    entry = entries()["HANDLER_FAILED"]
+
+    assert (code.name, details) == (entry.status, f"HANDLER_FAILED: {entry.advice.example}")
+
+
+@pytest.mark.parametrize(
+    ("reason", "first"),
+    [
+        ("OUTCOME_UNKNOWN", "A client's patience ended"),
+        ("BRANCH_REFUSED", "A participant refused a Try"),
+        ("INTERNAL", "As the last error of a branch"),
+    ],
+)
+def test_the_case_of_most_readers_stands_first(reason: str, first: str) -> None:
+    assert entries()[reason].advice.when.startswith(first)
 
 
 @pytest.mark.parametrize("reason", list(entries()))

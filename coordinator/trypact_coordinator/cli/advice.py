@@ -323,10 +323,13 @@ ADVICE = {
     ),
     "INTERNAL": Advice(
         "us",
-        "Report it with the coordinator's log.",
-        "An exception that nobody foresaw. The message has a reference, and so has the log, with "
-        "all there is to know. The outcome of what was asked is unknown: ask again with the same "
-        "xid.",
+        "If a participant said it, read the participant's log; else report it with the "
+        "coordinator's log.",
+        "As the last error of a branch, it is the gRPC status that the branch's participant "
+        "answered with, most often `INTERNAL: HANDLER_FAILED: ...`, and its log says why. From the "
+        "coordinator, it is an exception that nobody foresaw. The message has a reference, and so "
+        "has the coordinator's log, with all there is to know. The outcome of what was asked is "
+        "unknown: ask again with the same xid.",
         "The coordinator failed unexpectedly; its log says more under 5f2c9a10.",
         "CoordinatorFault",
     ),
