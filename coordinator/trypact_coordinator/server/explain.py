@@ -4,6 +4,7 @@
 next and when, and what may an operator safely do. The command line and alerts use the same text.
 """
 
+import re
 from collections.abc import Iterator
 
 from trypact_coordinator.core.transaction import (
@@ -29,6 +30,9 @@ from trypact_coordinator.text import one_line
 
 # Further branches that hold a transaction up are counted instead of described.
 _DESCRIBED_MAX = 5
+# So many calls without an answer are no hiccup: whoever looks is told what to look at.
+_FAILING_CALLS = 2
+_RAISED = re.compile(r"the handler raised (\w+)")
 
 
 def explain(tx: Transaction, now: int) -> str:
@@ -169,7 +173,7 @@ def _wait(tx: Transaction, branch: Branch, now: int) -> str:
             return f"{what} was sent: {answer}."
         return f"{what} is due {_in(next_attempt_at(tx, branch), now)}."
     calls = _plural(failed, "call", "calls")
-    if branch.stuck and _was_refused(tx, branch):
+    if branch.stuck and _last_was(tx, branch, "refused"):
         return (
             f"{what} was refused by {branch.spec.participant} {since}: {_quoted(branch.reason)}. "
             f"A decided operation may not be refused, so a human is needed. "
@@ -198,10 +202,10 @@ def _budget(tx: Transaction, branch: Branch, now: int) -> str:
     return f" Without an OK it is given up {' or '.join(ends)}{with_it}."
 
 
-def _was_refused(tx: Transaction, branch: Branch) -> bool:
+def _last_was(tx: Transaction, branch: Branch, answer: str) -> bool:
     for entry in reversed(tx.timeline):
         if entry.branch_id == branch.spec.id and entry.detail == branch.reason:
-            return entry.event.endswith("refused")
+            return entry.event.endswith(answer)
     return False
 
 
@@ -296,10 +300,24 @@ def _advice(tx: Transaction) -> str:
             "once. Only if its effect was put right by hand: `trypact tx skip-branch "
             f"{tx.xid} {stuck.spec.id} --reason ...`. The decision itself cannot be changed."
         )
-    return (
-        "What to do: nothing, it goes on by itself. "
-        f"{command.format('retry')} asks at once instead of waiting."
-    )
+    return f"What to do: {_mending(tx)} {command.format('retry')} asks at once instead of waiting."
+
+
+def _mending(tx: Transaction) -> str:
+    """Say what to do about the worst of those that hold it up, which mostly is nothing."""
+    for branch in held_up_by(tx):
+        if failed_calls(tx, branch) < _FAILING_CALLS or not _last_was(tx, branch, "unknown"):
+            continue
+        who, then = branch.spec.participant, "it goes on by itself then."
+        if raised := _RAISED.search(branch.reason):
+            return f"look for {raised[1]} in the log of {who}, and mend its handler; {then}"
+        if "the participant's database" in branch.reason:
+            return f"see that the database of {who} answers; {then}"
+        if branch.reason.startswith("UNAVAILABLE"):
+            ping = f"`trypact participant ping {who}`"
+            return f"start {who}, or see why the coordinator cannot reach it ({ping}); {then}"
+        return f"see in the log of {who} why it gives no answer; {then}"
+    return "nothing, it goes on by itself."
 
 
 def _advice_undecided(tx: Transaction, command: str) -> str:
@@ -313,10 +331,7 @@ def _advice_undecided(tx: Transaction, command: str) -> str:
             f"nothing, unless its initiator is gone: then {command.format('confirm')} confirms "
             f"it, or {cancel}."
         )
-    return (
-        f"nothing, it goes on by itself. {cancel}; confirming it by hand is possible only once "
-        "every Try is OK."
-    )
+    return f"{_mending(tx)} {cancel}; confirming it by hand is possible only once every Try is OK."
 
 
 # ---------------------------------------------------------------- words

@@ -12,6 +12,7 @@ from trypact_coordinator.core.events import (
     PauseAct,
     Pending,
     Refused,
+    Retry,
     SkipAct,
     TimePassed,
     Unknown,
@@ -119,6 +120,49 @@ def test_a_try_that_fails_and_backs_off() -> None:
     assert "inventory holds it up: Try of branch stock (inventory.reserve) failed " in text
     assert " for the first time, and 1 call got no OK; the last said" in text
     assert "“UNAVAILABLE: refused”. It is asked again in 4 seconds." in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (
+            "UNAVAILABLE: 127.0.0.1:7101: Connection refused",
+            "start inventory, or see why the coordinator cannot reach it (`trypact participant ping",
+        ),
+        (
+            "UNAVAILABLE: inventory.reserve try: the participant's database: gone",
+            "see that the database of inventory answers; it goes on by itself then.",
+        ),
+        (
+            "INTERNAL: inventory.reserve try: the handler raised KeyError; its log says more",
+            "look for KeyError in the log of inventory, and mend its handler; it goes on by itself",
+        ),
+        ("DEADLINE_EXCEEDED: too late", "see in the log of inventory why it gives no answer; it"),
+    ],
+)
+@pytest.mark.parametrize("operation", [Operation.TRY, Operation.CONFIRM])
+def test_what_fails_again_and_again_is_no_nothing_to_do(
+    reason: str, advice: str, operation: Operation
+) -> None:
+    story = Story(STOCK)
+    if operation is Operation.CONFIRM:
+        story.confirmed_tries()
+    story.answers("stock", operation, Unknown(reason), 1)
+    assert "What to do: nothing, it goes on by itself." in story.told_after(1)
+
+    story.now = story.tx.branches[0].due_at
+    story.happens(TimePassed()).answers("stock", operation, Unknown(reason), 1)
+    assert f"What to do: {advice}" in story.told_after(1)
+
+
+def test_whoever_asks_to_wait_needs_no_mending() -> None:
+    story = Story(STOCK)
+    for _ in range(2):
+        story.answers("stock", Operation.TRY, Retry(2_000, "the office is closed"), 1)
+        story.now = story.tx.branches[0].due_at
+        story.happens(TimePassed())
+
+    assert "What to do: nothing, it goes on by itself." in story.told_after(1)
 
 
 def test_an_interactive_transaction_waits_for_its_initiator() -> None:
