@@ -127,7 +127,7 @@ def test_a_try_that_fails_and_backs_off() -> None:
     [
         (
             "UNAVAILABLE: 127.0.0.1:7101: Connection refused",
-            "start inventory, or see why the coordinator cannot reach it (`trypact participant ping",
+            "start inventory, or see why the coordinator cannot reach it",
         ),
         (
             "UNAVAILABLE: inventory.reserve try: the participant's database: gone",
