@@ -6,15 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trypact
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from trypact import message, notice, saga, tcc
 from trypact.fence import AsyncSqlAlchemyFence
 from trypact.testing import Environment, HandlerHangs, NotAtomic, assert_atomic, island
 
-from tests.testing.conftest import Warehouse
+from tests.testing.conftest import Warehouse, tell
 
 RESERVE = tcc("warehouse.reserve", {"pieces": 2})
 
@@ -105,7 +107,9 @@ async def test_a_script_goes_step_by_step_and_then_for_ever(
     await assert_atomic(env, warehouse.conserved)
 
 
-@pytest.mark.parametrize("fault", ["fail", "hang", "lose_reply", "duplicate", "retry_later"])
+@pytest.mark.parametrize(
+    "fault", ["fail", "hang", "lose_reply", "lose_commit", "duplicate", "retry_later"]
+)
 @pytest.mark.parametrize("operation", ["try", "confirm"])
 async def test_what_goes_wrong_twice_ends_well(
     env: Environment, warehouse: Warehouse, fault: str, operation: str
@@ -116,6 +120,27 @@ async def test_what_goes_wrong_twice_ends_well(
 
     await assert_atomic(env, warehouse.conserved)
     assert warehouse.shelf == (8, 0, 2)
+
+
+async def test_a_handler_whose_commit_is_lost_has_run_and_only_its_own_database_forgets_it(
+    warehouse: Warehouse,
+) -> None:
+    receipts: list[str] = []
+
+    def send(call: trypact.Call[Any], connection: Connection) -> None:
+        tell(call, connection)
+        receipts.append(call.xid)
+
+    warehouse.participant.message("send", batch=False)(send)
+    async with Environment([warehouse.participant]) as env:
+        env.faults("warehouse.send").lose_commit()
+
+        await env.execute("order.submit", [message("warehouse.send")], xid="r")
+        await assert_atomic(env)
+
+        assert receipts == ["r", "r"]
+        assert warehouse.mail == ["r"]
+        assert "Deliver #1 of send (warehouse.send) is run, and not committed" in env.timeline()
 
 
 async def test_a_try_that_comes_after_its_time_does_not_run(

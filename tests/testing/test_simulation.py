@@ -82,6 +82,7 @@ def test_a_right_participant_survives_everything_and_everything_happens() -> Non
         wrong.SaysOkToALateTry,
         wrong.DeliversTwice,
         wrong.KnowsOnlyTheXid,
+        wrong.HasEffectsOfItsOwn,
     ],
     ids=lambda fence: fence.__name__,
 )

@@ -57,8 +57,8 @@ class Endpoint:
         self._history.note(self._island.loop.us, f"{said_of(call)} is {fault.name}", call.xid)
         return await fault.treat(call, self.arrive)
 
-    async def arrive(self, call: Call) -> Answer:
-        """Have the participant answer a call that has reached it."""
+    async def arrive(self, call: Call, *, dies: bool = False) -> Answer:
+        """Have the participant answer a call that has reached it; see `Arrive`."""
         ahead_us = self._now_us() - clock.now_us()
         body = participant_pb2.BranchCall()
         not_after = call.not_after and max(1, call.not_after - ahead_us)
@@ -66,7 +66,7 @@ class Endpoint:
         operation = Operation(call.operation.name.lower())
 
         def start(back: Callable[[transaction_pb2.Answer | CallFailed], None]) -> None:
-            self._hosted.attend(body, operation, call.decision.value, back)
+            self._hosted.attend(body, operation, call.decision.value, back, dies=dies)
 
         reply = await self._island.outside(said_of(call), start)
         if isinstance(reply, CallFailed):

@@ -10,7 +10,7 @@ unless a `then_...` says what happens to all the rest.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from trypact_coordinator.core.events import Answer, Pending, Refused, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
@@ -20,8 +20,13 @@ from trypact.kinds import Operation
 from trypact.limits import shortened
 from trypact.testing.mortal import never
 
-# Lets a call through to its participant.
-Arrive = Callable[[Call], Awaitable[Answer]]
+
+class Arrive(Protocol):
+    """Lets a call through to its participant."""
+
+    async def __call__(self, call: Call, *, dies: bool = False) -> Answer:
+        """Have it answered; by one that `dies` when its handler has run, before it commits."""
+        ...
 
 
 class Fault(NamedTuple):
@@ -73,6 +78,13 @@ class Script:
     def lose_reply(self, times: int = 1) -> Self:
         """Have calls run, and lose their answers: the call's time-out passes."""
         return self._add(_LOSE_REPLY, times)
+
+    def lose_commit(self, times: int = 1) -> Self:
+        """Have handlers run, and their local transactions undone: the participant dies there.
+
+        What a handler has done beside its local transaction stays, and comes again with the call.
+        """
+        return self._add(_LOSE_COMMIT, times)
 
     def duplicate(self, times: int = 1) -> Self:
         """Deliver calls twice; the second answer is heard."""
@@ -150,6 +162,11 @@ async def _lose_reply(call: Call, arrive: Arrive) -> Answer:
     return await never()
 
 
+async def _lose_commit(call: Call, arrive: Arrive) -> Answer:
+    await arrive(call, dies=True)
+    return DIED
+
+
 async def _duplicate(call: Call, arrive: Arrive) -> Answer:
     await arrive(call)
     return await arrive(call)
@@ -182,11 +199,14 @@ def _delay(seconds: float) -> Fault:
     return Fault(f"{seconds:g} s late by a fault", treat)
 
 
+# What the coordinator hears of a participant that died.
+DIED = Unknown("UNAVAILABLE: a fault: the participant died before its commit")
 _LET_THROUGH = Fault("let through by a script", _let_through)
 _FAIL = Fault("failed by a fault", _always(Unknown("UNAVAILABLE: a fault: nobody listens")))
 _PENDING = Fault("called PENDING by a fault", _always(Pending()))
 _HANG = Fault("lost by a fault", _hang)
 _LOSE_REPLY = Fault("run, and its answer lost, by a fault", _lose_reply)
+_LOSE_COMMIT = Fault("run, and not committed, by a fault", _lose_commit)
 _DUPLICATE = Fault("delivered twice by a fault", _duplicate)
 
 

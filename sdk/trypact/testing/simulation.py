@@ -25,7 +25,7 @@ from trypact.errors import InvalidRequest, OutcomeUnknown, TransactionCancelled
 from trypact.participant import Participant
 from trypact.testing.atomicity import Check, assert_atomic
 from trypact.testing.environment import Environment
-from trypact.testing.faults import Arrive
+from trypact.testing.faults import DIED
 from trypact.testing.history import said_of
 
 MakeParticipants = Callable[[], "Iterable[Participant] | Awaitable[Iterable[Participant]]"]
@@ -195,8 +195,8 @@ class _Weather(Environment):
         self._rough_until_s = _ROUGH_S
         # Some runs are gentle, some are wild.
         wild = rng.choice((0.0, 0.05, 0.15, 0.3))
-        self._lost, self._late, self._twice, self._unheard, self._told_later = (
-            wild * rng.choice((0, 1, 1, 2)) for _ in range(5)
+        self._lost, self._late, self._twice, self._unheard, self._told_later, self._undone = (
+            wild * rng.choice((0, 1, 1, 2)) for _ in range(6)
         )
         self._latency_s = rng.choice((0.0002, 0.002, 0.05))
         self._crashes_left = rng.choice((0, 0, 1, 2, 4))
@@ -253,6 +253,9 @@ class _Weather(Environment):
         if self._happens(self._told_later, call, "is told to come later"):
             return Retry(self._rng.choice((0, 5, 300)))
         await self._pause(self._latency_s)
+        if self._happens(self._undone, call, "is run, and its participant dies before the commit"):
+            await self._endpoints[call.branch.participant].arrive(call, dies=True)
+            return DIED
         answer = await arrive(call)
         await self._pause(self._latency_s)
         if self._happens(self._unheard, call, "has been answered in vain"):
@@ -260,7 +263,7 @@ class _Weather(Environment):
             return _LOST
         return answer
 
-    def _straggle(self, call: Call, arrive: Arrive) -> None:
+    def _straggle(self, call: Call, arrive: Callable[[Call], Awaitable[Answer]]) -> None:
         async def later() -> None:
             await self._pause(_LATE_S)
             await arrive(call)
