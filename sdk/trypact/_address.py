@@ -12,26 +12,30 @@ _PORT_MAX = 65535
 _SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "xds:", "inproc:")
 
 
-def require_target(address: object, name: str) -> None:
-    """Check what a program wants to connect to: HOST:PORT, or a target with gRPC's scheme.
+def require_target(address: object, name: str, port_min: int = 1) -> None:
+    """Check where a program connects or listens: HOST:PORT, or a target with gRPC's scheme.
 
     Args:
         address: what is to be checked.
         name: of the argument, for the error.
+        port_min: 0 for who listens, and takes any port that is free.
 
     Raises InvalidRequest.
     """
-    if isinstance(address, str) and (address.startswith(_SCHEMES) or _is_host_and_port(address)):
+    fits = isinstance(address, str) and (
+        address.startswith(_SCHEMES) or _is_host_and_port(address, port_min)
+    )
+    if fits:
         return
     raise InvalidRequest(
-        f"{name}: is {address!r}; allowed: HOST:PORT, such as '127.0.0.1:7000', with a port from 1 "
-        f"to {_PORT_MAX}, or one of gRPC's targets, such as 'unix:/run/trypact.sock'"
+        f"{name}: is {address!r}; allowed: HOST:PORT, such as '127.0.0.1:7000', with a port from "
+        f"{port_min} to {_PORT_MAX}, or one of gRPC's targets, such as 'unix:/run/trypact.sock'"
     )
 
 
-def _is_host_and_port(address: str) -> bool:
+def _is_host_and_port(address: str, port_min: int) -> bool:
     host, _, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not bare or set(bare) & set("/ @") or (bare != host) != (":" in bare):
         return False
-    return port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX
+    return port.isascii() and port.isdecimal() and port_min <= int(port) <= _PORT_MAX

@@ -26,7 +26,7 @@ class EndpointTaken(ParticipantError):
     ...         pass
     ... except errors.EndpointTaken as taken:
     ...     print(taken)
-    inventory cannot listen on 127.0.0.1:7000: Address already in use
+    inventory cannot listen on 127.0.0.1:7000: Address already in use; allowed: ...
     """
 
 

@@ -305,8 +305,8 @@ class Participant:
             services: adds the service's own gRPC services to the server, to share its port.
 
         Raises TypeError for an action made of functions that lacks one, ValueError where there is
-        no action at all, and, inside `async with`, EndpointTaken when the address cannot be
-        listened on.
+        no action at all, InvalidRequest for what is no address, and, inside `async with`,
+        EndpointTaken when the address cannot be listened on.
         """
         from trypact.serving import Serving
 

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from trypact._address import require_target
 from trypact._collecting import Collecting
 from trypact._drive import CallFailed, Drive, Reply
 from trypact._framing import unframed
@@ -76,6 +77,10 @@ class Serving:
         grace: float,
         services: AddServices | None = None,
     ) -> None:
+        require_target(listen, "listen", port_min=0)
+        for name, target in (("coordinator", coordinator), ("advertise", advertise)):
+            if target is not None:
+                require_target(target, name)
         self._participant = participant
         self._listen = listen
         self._coordinator = coordinator
@@ -160,7 +165,8 @@ class Serving:
         except (OSError, RuntimeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise EndpointTaken(
-                f"{self._participant.name} cannot listen on {self._listen}: {why}"
+                f"{self._participant.name} cannot listen on {self._listen}: {why}; allowed: an "
+                "address of this machine on which nobody else listens"
             ) from error
         if not named:
             return self._listen

@@ -52,6 +52,26 @@ def test_what_cannot_do_its_part_is_refused_where_it_is_given(
 
 
 @pytest.mark.parametrize(
+    ("listen", "others", "said"),
+    [
+        ("127.0.0.1:99999", {}, "listen: is '127.0.0.1:99999'; allowed: HOST:PORT"),
+        ("localhost", {}, "listen: is 'localhost'; .*port from 0 to 65535"),
+        ("127.0.0.1:abc", {}, "listen: is '127.0.0.1:abc'; allowed: HOST:PORT"),
+        (7020, {}, "listen: is 7020; allowed: HOST:PORT"),
+        ("127.0.0.1:0", {"coordinator": "localhost"}, "coordinator: is 'localhost'; .*from 1 to"),
+        ("[::]:0", {"advertise": "inventory:0"}, "advertise: is 'inventory:0'; allowed"),
+    ],
+)
+def test_a_participant_is_served_at_an_address(listen: Any, others: Any, said: str) -> None:
+    inventory = trypact.Participant("inventory", fence=fence.SqlAlchemyFence(engine))
+    inventory.message("ship")(lambda call, connection: None)
+
+    for serve in (inventory.serve, inventory.run):
+        with pytest.raises(trypact.errors.InvalidRequest, match=said):
+            serve(listen, **others)
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (trypact.Participant("shop", fence=fence.SqlAlchemyFence(engine)), "is one Participant"),
