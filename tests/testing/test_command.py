@@ -1,18 +1,23 @@
 """`trypact conformance` as a process, against participants that are processes of their own."""
 
-import asyncio
 import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from trypact.kinds import Kind
 from trypact.testing.examination import RemoteCallee, Subject
-from trypact.testing.examination.cases import crash_during_try
+from trypact.testing.examination.cases import (
+    crash_during_cancel,
+    crash_during_confirm,
+    crash_during_try,
+    try_and_cancel,
+    try_and_confirm,
+)
 from trypact.testing.examination.trial import Failed, Trial
 
 from tests.integration.cli.process import Ran, run
@@ -59,9 +64,9 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     kiosk.run(sys.argv[1], grace=0.1)
 """
-# Its effect is in no local transaction of its fence, and takes its time after that.
+# Its effects are in no local transaction of its fence, and its handlers take their time after them.
 LEAKY = """
-import sys, threading
+import os, sys, threading
 import trypact
 from trypact.fence import SqlAlchemyFence, sqlite_engine
 
@@ -70,15 +75,20 @@ fence.create_tables()
 leaky = trypact.Participant("leaky", fence=fence)
 
 
+def done(call, connection):
+    open("done", "a").write("x")
+    threading.Event().wait(0.3)
+
+
+def undone(call, connection):
+    os.truncate("done", os.path.getsize("done") - 1)
+    threading.Event().wait(0.3)
+
+
 @leaky.tcc("hold")
 class Hold:
-    def try_(self, call, connection):
-        open("held", "a").write("x")
-        print("held", flush=True)
-        threading.Event().wait()
-
-    def confirm(self, call, connection): ...
-    def cancel(self, call, connection): ...
+    try_ = confirm = staticmethod(done)
+    cancel = staticmethod(undone)
 
 
 if __name__ == "__main__":
@@ -197,30 +207,39 @@ async def test_a_participant_that_is_killed_and_started_again_is_examined_across
     assert "kiosk.sell: 22 held" in ran.out
 
 
-async def test_an_effect_that_is_committed_before_its_fence_is_caught_by_a_crash_between(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (crash_during_try, "something is held after the crash"),
+        (crash_during_confirm, "some of it is in no local transaction"),
+        (crash_during_cancel, "took back something else"),
+    ],
+)
+async def test_an_effect_beside_the_local_transaction_is_caught_by_a_kill_from_outside(
+    tmp_path: Path, case: Callable[[Trial], Awaitable[None]], why: str
 ) -> None:
     (tmp_path / "leaky.py").write_text(LEAKY)
     command = [sys.executable, "leaky.py", f"unix:{tmp_path}/leaky.sock"]
     leaky = ServerProcess(command, folder=tmp_path)
-    where = leaky.wait_for(r"is served at (\S+)")[1]
-    callee = RemoteCallee(where)
+    callee = RemoteCallee(leaky.wait_for(r"is served at (\S+)")[1])
 
-    async def kill_in_the_middle() -> None:
+    async def restart() -> None:
         nonlocal leaky
-        await asyncio.to_thread(leaky.wait_for, "held")
         leaky.kill()
         leaky = ServerProcess(command, folder=tmp_path)
 
-    async def held() -> int:
-        path = tmp_path / "held"
+    async def done() -> int:
+        path = tmp_path / "done"
         return len(path.read_text()) if path.exists() else 0
 
-    subject = Subject("leaky.hold", Kind.TCC, lambda _: b"", probe=held, restart=kill_in_the_middle)
+    subject = Subject("leaky.hold", Kind.TCC, lambda _: b"", probe=done, restart=restart)
     trial = Trial(callee, subject)
     try:
-        with pytest.raises(Failed, match="something is held after the crash"):
-            await crash_during_try(trial)
+        # How long calls take is known of those before.
+        await try_and_confirm(trial)
+        await try_and_cancel(trial)
+        with pytest.raises(Failed, match=why):
+            await case(trial)
     finally:
         await callee.close()
         leaky.kill()
