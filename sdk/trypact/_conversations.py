@@ -1,18 +1,18 @@
 """What an initiator asks the coordinator in one go, without I/O; blocks are in `_interactive`."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from grpc_health.v1 import health_pb2
 
 from trypact import _exchange, errors
+from trypact._arguments import require_number, require_text
 from trypact._exchange import Conversation, Exchange
 from trypact._framing import read
 from trypact.branches import Branch, with_ids, word, write
 from trypact.ids import new_xid
 from trypact.kinds import Operation, Until
-from trypact.limits import shortened
+from trypact.limits import TIMEOUT_S_MAX, shortened
 from trypact.outcome import Outcome, Reported, Standing, decision_of, outcome_of
 from trypact.v1 import initiator_pb2, transaction_pb2
 
@@ -39,25 +39,24 @@ def begin_of(
     nonce: str = "",
 ) -> initiator_pb2.Begin:
     """Describe a transaction; chooses the xid if there is none. Raises InvalidRequest."""
-    if timeout is not None and not 0.001 <= timeout < math.inf:
-        raise errors.InvalidRequest(f"timeout: is {timeout} s; allowed: at least 0.001")
+    xid = new_xid() if xid is None else xid
+    for field, text in (("xid", xid), ("name", name), ("trace_parent", trace_parent)):
+        require_text(field, text)
+    if timeout is not None:
+        require_number("timeout", timeout, 0.001, TIMEOUT_S_MAX, "seconds")
+    if labels is not None and not isinstance(labels, Mapping):
+        raise errors.InvalidRequest(f"labels: is {labels!r}; allowed: a dict of strings")
     for key, value in (labels or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise errors.InvalidRequest(f"labels: {key!r}: {value!r}; allowed: strings")
-    try:
-        begin = initiator_pb2.Begin(xid=new_xid() if xid is None else xid, name=name)
-        if timeout is not None:
-            begin.timeout_ms = round(timeout * 1000)
-        if labels:
-            begin.labels.update(labels)
-        if trace_parent:
-            begin.trace_parent = trace_parent
-        if nonce:
-            begin.nonce = nonce
-        return begin
-    except (TypeError, ValueError) as error:
-        # No text at all, or none that UTF-8 can say.
-        raise errors.InvalidRequest(f"xid {xid!r}, name {name!r}: {error}") from None
+        require_text("labels", key)
+        require_text(f"labels[{key}]", value)
+    begin = initiator_pb2.Begin(xid=xid, name=name, trace_parent=trace_parent, nonce=nonce)
+    if timeout is not None:
+        begin.timeout_ms = round(timeout * 1000)
+    if labels:
+        begin.labels.update(labels)
+    return begin
 
 
 def concluded(outcome: Outcome) -> Outcome:
@@ -85,6 +84,7 @@ def execute(
 
 def get(exchange: Exchange, xid: str) -> Conversation[Outcome]:
     """Ask how a transaction stands."""
+    require_text("xid", xid)
     reply = yield from exchange.ask(_exchange.GET, initiator_pb2.GetRequest(xid=xid))
     return outcome_of(reply.outcome)
 
@@ -93,6 +93,7 @@ def wait_for(
     exchange: Exchange, xid: str, wait: str, patience: float | None
 ) -> Conversation[Outcome]:
     """Ask how a transaction ended, once it has."""
+    require_text("xid", xid)
     request = initiator_pb2.WaitRequest(xid=xid, wait_until=until(wait).wire)
     reply = yield from exchange.ask_to_decide(_exchange.WAIT, request, xid, patience)
     return outcome_of(reply.outcome)
@@ -100,6 +101,7 @@ def wait_for(
 
 def decision(exchange: Exchange, xid: str, settle: bool) -> Conversation[Standing]:
     """Ask what is decided; with `settle`, make sure that something is."""
+    require_text("xid", xid)
     request = initiator_pb2.GetDecisionRequest(xid=xid, settle=settle)
     reply = yield from exchange.ask(_exchange.GET_DECISION, request)
     return Standing(decision_of(reply.decision), reply.final, reply.closed)
@@ -114,6 +116,8 @@ def report(
     refused: str | None,
 ) -> Conversation[Reported]:
     """Tell the coordinator how a PENDING operation ended."""
+    require_text("xid", xid)
+    require_text("branch_id", branch_id)
     asked: Operation = word(Operation, "operation", operation)
     if refused is None:
         reserves = asked is Operation.TRY

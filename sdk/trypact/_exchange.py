@@ -10,7 +10,6 @@ RetryInfo), until the caller's patience ends.
 """
 
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -23,6 +22,7 @@ from grpc_health.v1 import health_pb2
 
 from trypact import errors
 from trypact._address import require_target
+from trypact._arguments import require_number
 from trypact.outcome import outcome_of, standing
 from trypact.v1 import initiator_pb2
 
@@ -39,6 +39,7 @@ HINT_CAP_S = 30.0
 # for 60 s unless told otherwise, and are to be settled then. Whoever gives up before that is left
 # with an unknown outcome of a transaction that would have had one.
 PATIENCE_S = 90.0
+PATIENCE_S_MAX = 365 * 24 * 3600.0
 # How long may be asked, once the patience is over, for what an answer was waited for.
 LAST_QUESTION_S = 1.0
 
@@ -297,8 +298,7 @@ class Exchange:
 
 
 def _require_patience(seconds: float) -> None:
-    if not 0 < seconds < math.inf:
-        raise errors.InvalidRequest(f"patience: is {seconds} s; allowed: more than 0")
+    require_number("patience", seconds, 0.001, PATIENCE_S_MAX, "seconds")
 
 
 def _said(error: errors.TrypactError) -> str:

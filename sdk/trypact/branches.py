@@ -13,10 +13,17 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from trypact._arguments import require_number, require_text
 from trypact.action import Action
 from trypact.errors import InvalidRequest, LimitExceeded, PayloadError
 from trypact.kinds import Kind, On
-from trypact.limits import BRANCH_ID_BYTES_MAX, PAYLOAD_BYTES_MAX
+from trypact.limits import (
+    ATTEMPTS_MAX,
+    BRANCH_ID_BYTES_MAX,
+    DELAY_S_MAX,
+    PAYLOAD_BYTES_MAX,
+    TIMEOUT_S_MAX,
+)
 from trypact.payload import encode
 from trypact.v1 import transaction_pb2
 
@@ -164,6 +171,7 @@ def message(
     """
     if bool(topic) == bool(action):
         raise InvalidRequest("message: needs an action or a topic; allowed: one of them")
+    require_text("topic", topic)
     branch = branch_of(Kind.MESSAGE, action, payload, id=id, after=after, on=on, delay=delay)
     return replace(branch, topic=topic) if topic else branch
 
@@ -228,11 +236,13 @@ def branch_of(
     name = action.name if isinstance(action, Action) else action
     if isinstance(after, str):
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
-    for field, seconds in (("delay", delay), ("retry_for", retry_for)):
-        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            raise InvalidRequest(f"{field}: is {seconds!r}; allowed: seconds, at least 0")
-    if not isinstance(attempts, int) or attempts < 0:
-        raise InvalidRequest(f"attempts: is {attempts!r}; allowed: a whole number, at least 0")
+    for field, text in (("action", name), ("id", id), *(("after", one) for one in after)):
+        require_text(field, text)
+    require_number("delay", delay, 0, DELAY_S_MAX, "seconds")
+    require_number("retry_for", retry_for, 0, TIMEOUT_S_MAX, "seconds")
+    require_number("attempts", attempts, 0, ATTEMPTS_MAX)
+    if not isinstance(attempts, int):
+        raise InvalidRequest(f"attempts: is {attempts!r}; allowed: a whole number")
     try:
         data = encode(payload)
     except PayloadError as error:

@@ -8,6 +8,9 @@ RESULT_BYTES_MAX = 64 * 1024
 REASON_BYTES_MAX = 1024
 BRANCH_ID_BYTES_MAX = 64
 TOPIC_BYTES_MAX = 128
+ATTEMPTS_MAX = 1000
+TIMEOUT_S_MAX = 30 * 24 * 3600.0
+DELAY_S_MAX = 365 * 24 * 3600.0
 # How deep payloads may nest; keeps a hostile one from exhausting the interpreter's stack.
 PAYLOAD_DEPTH_MAX = 64
 # The longest wait a handler may ask for with RetryLater.

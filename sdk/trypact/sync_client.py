@@ -1,5 +1,6 @@
 """The sync client: the same conversations over synchronous gRPC, with no event loop anywhere."""
 
+import asyncio
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -23,6 +24,7 @@ from trypact._exchange import (
     failure_of,
 )
 from trypact.branches import Branch
+from trypact.errors import InvalidRequest
 from trypact.ids import new_xid
 from trypact.kinds import Operation
 from trypact.observed import InitiatorObserver, asking
@@ -39,7 +41,7 @@ class SyncClient:
             outcome = client.execute("order.submit", [trypact.tcc("inventory.reserve", ...)])
 
     Methods, arguments and errors are those of `Client`, without `await`. One client serves any
-    number of threads.
+    number of threads, and none with an event loop that runs: there it raises InvalidRequest.
 
         >>> with SyncClient("127.0.0.1:7000") as mine:
         ...     outcome = mine.execute("order", [tcc("inventory.reserve", {"pieces": 2})])
@@ -157,6 +159,7 @@ class SyncClient:
     # ------------------------------------------------------------ I/O
 
     def _drive(self, conversation: Conversation[ResultT]) -> ResultT:
+        _require_no_loop()
         try:
             step = next(conversation)
             while True:
@@ -192,6 +195,18 @@ class SyncClient:
                     response_deserializer=rpc.response.FromString,
                 )
             return call
+
+
+def _require_no_loop() -> None:
+    """Raise InvalidRequest in a coroutine, whose event loop would stand still meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidRequest(
+        "a SyncClient is used where an event loop runs, and would hold it up; allowed: "
+        "trypact.Client in a coroutine, or the SyncClient in a thread (asyncio.to_thread)"
+    )
 
 
 def failed(error: grpc.RpcError) -> Failure:

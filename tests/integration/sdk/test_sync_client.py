@@ -38,6 +38,17 @@ async def test_a_one_shot_is_confirmed_and_can_be_asked_for(world: World) -> Non
     assert world.bank.account == (70, 0)
 
 
+async def test_an_event_loop_is_not_held_up(world: World) -> None:
+    with trypact.SyncClient(world.endpoint) as client:
+        with pytest.raises(errors.InvalidRequest, match=r"trypact\.Client in a coroutine"):
+            client.execute("order", [tcc("bank.freeze", freeze(30))])
+        with (
+            pytest.raises(errors.InvalidRequest, match=r"trypact\.Client in a coroutine"),
+            client.transaction("order") as tx,
+        ):
+            tx.try_("bank.freeze", freeze(30))
+
+
 async def test_a_refusal_raises_who_refused_and_why(world: World) -> None:
     def work(client: trypact.SyncClient) -> None:
         with pytest.raises(trypact.TransactionCancelled, match="TOO_LITTLE") as caught:

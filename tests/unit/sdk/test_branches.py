@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trypact
@@ -127,12 +127,32 @@ def test_a_pivot_and_budgets_travel_and_nothing_else_does() -> None:
 
 
 def test_a_budget_that_is_none_is_refused() -> None:
-    with pytest.raises(
-        InvalidRequest, match="attempts: is -1; allowed: a whole number, at least 0"
-    ):
+    with pytest.raises(InvalidRequest, match="attempts: is -1; allowed: 0 to 1000"):
         tcc("a.b", attempts=-1)
-    with pytest.raises(InvalidRequest, match="retry_for: is nan; allowed: seconds, at least 0"):
+    with pytest.raises(InvalidRequest, match="retry_for: is nan; allowed: 0 to 2592000 seconds"):
         saga("a.b", retry_for=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"action": 3}, "action: is 3; allowed: a string"),
+        ({"id": 3}, "id: is 3; allowed: a string"),
+        ({"after": ["a", 3]}, "after: is 3; allowed: a string"),
+        ({"attempts": "3"}, "attempts: is '3'; allowed: 0 to 1000"),
+        ({"attempts": 1.5}, "attempts: is 1.5; allowed: a whole number"),
+        ({"attempts": 1001}, "attempts: is 1001; allowed: 0 to 1000"),
+        ({"retry_for": "3"}, "retry_for: is '3'; allowed: 0 to 2592000 seconds"),
+        ({"retry_for": True}, "retry_for: is True; allowed: 0 to 2592000 seconds"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_by_their_name(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(said)):
+        tcc(**{"action": "a.b", **fields})
+    with pytest.raises(InvalidRequest, match="topic: is 3; allowed: a string"):
+        message(topic=cast("str", 3))
 
 
 def test_a_message_goes_to_an_action_or_to_a_topic() -> None:

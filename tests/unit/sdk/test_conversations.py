@@ -1,5 +1,6 @@
 """Interactive transactions, without I/O: what is sent, and above all what is not."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -345,8 +346,14 @@ def test_a_report_of_something_that_is_no_operation_is_refused() -> None:
         script.drive(conversations.report(script.exchange(), "17", "b", "tried", None, None))
 
 
-@pytest.mark.parametrize("patience", [0, -1.0, float("inf"), float("nan")])
-def test_a_patience_that_is_none_is_refused(patience: float) -> None:
+@pytest.mark.parametrize("ask", [conversations.get, partial(conversations.decision, settle=True)])
+def test_an_xid_that_is_no_text_is_refused_before_it_is_sent(ask: Any) -> None:
+    with pytest.raises(errors.InvalidRequest, match="xid: is 17; allowed: a string"):
+        Script([]).drive(ask(Script([]).exchange(), 17))
+
+
+@pytest.mark.parametrize("patience", [0, -1.0, float("inf"), float("nan"), "5"])
+def test_a_patience_that_is_none_is_refused(patience: Any) -> None:
     script = Script([])
 
     with pytest.raises(errors.InvalidRequest, match="patience: is"):
@@ -360,8 +367,11 @@ def test_a_patience_that_is_none_is_refused(patience: float) -> None:
     [
         ({"labels": {"order": 17}}, "labels: 'order': 17; allowed: strings"),
         ({"xid": "a\ud800"}, "surrogates not allowed"),
-        ({"xid": 17}, "xid 17"),
-        ({"timeout": 1e30}, "out of range"),
+        ({"xid": 17}, "xid: is 17; allowed: a string"),
+        ({"name": None}, "name: is None; allowed: a string"),
+        ({"labels": "order"}, "labels: is 'order'; allowed: a dict of strings"),
+        ({"timeout": 1e9}, "timeout: is 1000000000.0; allowed: 0.001 to 2592000 seconds"),
+        ({"timeout": "10"}, "timeout: is '10'; allowed: 0.001 to 2592000 seconds"),
     ],
 )
 def test_what_cannot_travel_is_refused_before_it_is_sent(fields: dict[str, Any], said: str) -> None:

@@ -70,8 +70,10 @@ def test_the_limits_are_those_of_the_coordinator() -> None:
     names = [name for name in vars(limits) if name.endswith("_MAX")]
     shared = [name for name in names if hasattr(core_limits, name)]
 
-    assert len(shared) == 5
+    assert len(shared) == 6
     assert [getattr(limits, n) for n in shared] == [getattr(core_limits, n) for n in shared]
+    assert limits.TIMEOUT_S_MAX * 1000 == core_limits.TIMEOUT_MS_MAX
+    assert limits.DELAY_S_MAX * 1000 == core_limits.DELAY_MS_MAX
 
 
 def test_a_text_is_shortened_at_a_character() -> None:

@@ -82,20 +82,3 @@ def test_a_participant_is_served_at_an_address(listen: Any, others: Any, said: s
 def test_an_environment_is_of_a_list_of_participants(given: Any, said: str) -> None:
     with pytest.raises(trypact.errors.InvalidRequest, match=f"participants: {said}"):
         Environment(given)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "allowed"),
-    [
-        ("attempts", 1.5, "a whole number, at least 0"),
-        ("attempts", "3", "a whole number, at least 0"),
-        ("retry_for", "3", "seconds, at least 0"),
-        ("retry_for", float("nan"), "seconds, at least 0"),
-    ],
-)
-def test_a_budget_that_is_no_number_is_refused_by_its_field(
-    field: str, value: Any, allowed: str
-) -> None:
-    with pytest.raises(trypact.errors.InvalidRequest) as refused:
-        trypact.tcc("inventory.reserve", **{field: value})
-    assert str(refused.value) == f"{field}: is {value!r}; allowed: {allowed}"
