@@ -67,18 +67,22 @@ def draw(findings: Findings, folder: Path, form: str = "svg") -> list[str]:
 def throughput(figure: Figure, findings: Findings) -> bool:
     """Draw transactions a second against clients."""
     series = _series(findings)
+    if not series:
+        return False
     axes = figure.add_subplot()
     for system, loads in series.items():
         axes.plot(_clients(loads), [load.rate for load in loads], **LOOKS[system])
     axes.set_title("Throughput: TCC of 4 branches, no-op participants", loc="left")
     _log(axes, "clients", "transactions a second", _ticks(series))
     axes.legend(loc="lower right")
-    return bool(series)
+    return True
 
 
 def latency(figure: Figure, findings: Findings) -> bool:
     """Draw p50 and p99 against clients, beside each other."""
     series = _series(findings)
+    if not series:
+        return False
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
     values: tuple[tuple[str, Callable[[Load], float]], ...] = (
         ("p50", lambda load: load.p50_ms),
@@ -90,7 +94,7 @@ def latency(figure: Figure, findings: Findings) -> bool:
         axes.set_title(f"Latency, {name}", loc="left")
         _log(axes, "clients", "milliseconds" if name == "p50" else "", _ticks(series))
     panels[0].legend(loc="upper left", fontsize=8)
-    return bool(series)
+    return True
 
 
 def cpu(figure: Figure, findings: Findings) -> bool:

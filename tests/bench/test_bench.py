@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.bench import cases, findings, plots, report
@@ -150,6 +151,12 @@ def test_the_page_and_its_plots_are_drawn_from_the_figures_alone(tmp_path: Path)
     page = report.page(again, names)
     assert all(f"]({name})" in page for name in names)
     assert "| at least 50% | 50% | met |" in page
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
+    only_soak = msgspec.structs.replace(EXAMPLE, loads=[], recoveries=[])
+    assert plots.draw(only_soak, tmp_path) == ["soak.svg"]
 
 
 def _load(system: str, clients: int, rate: float) -> findings.Load:
