@@ -57,7 +57,8 @@ ADVICE = {
         "this coordinator. The coordinator calls nobody it does not know, so it refuses the "
         "transaction before it begins. A participant that has registered once stays known when "
         "it stops.",
-        "branch 'reserve': no participant 'inventry' is registered; registered: inventory",
+        "branch 'reserve': no participant 'inventry' is registered (is 'inventory' meant?); "
+        "registered: inventory",
         "UnknownParticipant",
     ),
     "UNKNOWN_ACTION": Advice(
@@ -65,7 +66,8 @@ ADVICE = {
         _CHECK_ACTION,
         "The participant is known, but not for what stands after the dot. Either it is misspelt, "
         "or the participant that runs is of a version that does not have it yet.",
-        "branch 'reserve': participant 'inventory' has no action 'reserv'; it has: reserve, tell",
+        "branch 'reserve': participant 'inventory' has no action 'reserv' (is 'reserve' meant?); "
+        "it has: reserve, tell",
         "UnknownAction",
     ),
     "KIND_NOT_SERVED": Advice(

@@ -32,7 +32,7 @@ def list_(output: Format, server: str, timeout: int) -> None:
     now = views.micros(answer, "now")
     columns: list[Column] = [
         ("NAME", lambda row: row.name),
-        ("LIVE", _live),
+        ("LIVE", lambda row: _live(row, now)),
         ("BREAKER", lambda row: views.participant_view(row)["breaker"]),
         ("CALLS", lambda row: f"{row.calls_in_flight} out, {row.calls_queued} waiting"),
         ("ACTIONS", _actions),
@@ -49,11 +49,17 @@ def list_(output: Format, server: str, timeout: int) -> None:
     )
 
 
-def _live(row: Any) -> str:
+def _live(row: Any, now: int) -> str:
     from trypact.v1 import registry_pb2
 
-    live = sum(one.state == registry_pb2.INSTANCE_STATE_LIVE for one in row.instances)
-    return str(live)
+    from trypact_coordinator.cli import views
+
+    states = [one.state for one in row.instances]
+    if live := states.count(registry_pb2.INSTANCE_STATE_LIVE):
+        return str(live)
+    signed_off = all(state == registry_pb2.INSTANCE_STATE_DRAINING for state in states)
+    last = max((views.micros(one, "renewed_at") for one in row.instances), default=0)
+    return f"0, {'gone' if signed_off else 'silent'}, seen {ago(last, now)}"
 
 
 def _lapsed(row: Any) -> str:

@@ -4,6 +4,7 @@ The rows are durable, so that a decided transaction can reach its participants a
 the coordinator; heartbeats are not: a restart gives every instance a fresh term of grace.
 """
 
+import difflib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -66,6 +67,11 @@ class _Participant:
     def is_live(self, instance: Instance, now: int) -> bool:
         return not instance.draining and now < instance.renewed_at + self._lapse_us
 
+    @property
+    def has_gone(self) -> bool:
+        """Whether every instance has signed off."""
+        return all(instance.draining for instance in self.instances.values())
+
     def live(self, now: int) -> list[str]:
         if now >= self._live_until:
             live = [i for i in self.instances.values() if self.is_live(i, now)]
@@ -115,10 +121,11 @@ class Registry:
         self._served: dict[str, tuple[_Participant, tuple[Kind, ...]]] = {}
 
     async def load(self) -> None:
-        """Read the rows; every instance counts as renewed now."""
+        """Read the rows; every instance that has not signed off counts as renewed now."""
         now = self._clock.now()
         for instance in sorted(await self._journal.instances(), key=lambda i: i.renewed_at):
-            self._put(replace(instance, renewed_at=now), registers=True)
+            renewed_at = instance.renewed_at if instance.draining else now
+            self._put(replace(instance, renewed_at=renewed_at), registers=True)
 
     async def register(self, instance: Instance) -> str:
         """Make an instance known, durably, and return what is odd about it: a sentence, or "".
@@ -225,7 +232,7 @@ class Registry:
 
     def _unavailable(self, spec: BranchSpec, participant: _Participant) -> ParticipantUnavailable:
         # Silence and a farewell are mended in different places: a crash here, a release there.
-        if all(instance.draining for instance in participant.instances.values()):
+        if participant.has_gone:
             why = f"every instance of {spec.participant!r} has signed off"
         else:
             silent_ms = self._lapse_us // MILLISECOND
@@ -236,13 +243,14 @@ class Registry:
         name, _, verb = spec.action.partition(".")
         participant = self._participants.get(name)
         if participant is None:
+            here = [each for each, known in self._participants.items() if not known.has_gone]
             return UnknownParticipant(
-                f"branch {spec.id!r}: no participant {name!r} is registered; "
-                f"registered: {_listed(self._participants)}"
+                f"branch {spec.id!r}: no participant {name!r} is registered"
+                f"{_nearest(name, here)}; registered: {_listed(here)}"
             )
         return UnknownAction(
-            f"branch {spec.id!r}: participant {name!r} has no action {verb!r}; "
-            f"it has: {_listed(participant.kinds_of)}"
+            f"branch {spec.id!r}: participant {name!r} has no action {verb!r}"
+            f"{_nearest(verb, participant.kinds_of)}; it has: {_listed(participant.kinds_of)}"
         )
 
     def endpoint(self, participant: str, now: int) -> str | None:
@@ -327,6 +335,11 @@ def _check_topics(instance: Instance) -> None:
         if topic in taken:
             raise InvalidArgument("actions.topics", f"has {topic!r} twice", "one action for each")
         taken.add(topic)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f" (is {near[0]!r} meant?)" if near else ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import grpc
@@ -185,6 +186,7 @@ async def test_participants_are_listed_and_pinged(house: House) -> None:
     [view] = json.loads(listed.out)
     assert view["actions"] == {"reserve": ["tcc", "saga"], "tell": ["message", "notice"]}
     assert view["instances"][0]["state"] == "LIVE"
+    instance = view["instances"][0]["instance"]
     assert (pinged.code, "SERVING" in pinged.out) == (0, True)
 
     await house.participant.die()
@@ -194,6 +196,10 @@ async def test_participants_are_listed_and_pinged(house: House) -> None:
     )
     assert down.code == 1
     assert "UNAVAILABLE" in down.out
+    request = registry_pb2.DeregisterRequest(participant="inventory", instance=instance)
+    await house.registry.Deregister(request)
+    gone = await run("participant", "list", server=server)
+    assert re.search(r"inventory +0, gone, seen \d+\w+ ago +CLOSED", gone.out)
     assert unknown.code == 4
     assert "no participant 'nobody' is registered" in unknown.why
 

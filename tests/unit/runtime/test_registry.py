@@ -2,7 +2,13 @@
 
 import pytest
 from structlog.testing import capture_logs
-from trypact_coordinator.core.errors import InvalidArgument, ParticipantUnavailable, UnknownTopic
+from trypact_coordinator.core.errors import (
+    InvalidArgument,
+    ParticipantUnavailable,
+    UnknownAction,
+    UnknownParticipant,
+    UnknownTopic,
+)
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
 from trypact_coordinator.ports import Instance
@@ -62,6 +68,36 @@ async def test_silence_after_a_farewell_changes_nothing(desk: Desk) -> None:
     desk.clock.us += 15 * SECOND
 
     assert desk.refusal() == SIGNED_OFF
+
+
+async def test_an_unknown_name_is_answered_with_the_nearest_of_those_that_are_there(
+    desk: Desk,
+) -> None:
+    actions = (("reserve", (Kind.TCC,)),)
+    for name in ("inventar", "balance"):
+        await desk.registry.register(Instance(name, "one", "127.0.0.1:1", actions, 0))
+    await desk.registry.deregister("inventar", "one")
+
+    with pytest.raises(UnknownParticipant) as unknown:
+        desk.registry.check([BranchSpec(id="b", kind=Kind.TCC, action="inventari.reserve")])
+    assert str(unknown.value) == (
+        "branch 'b': no participant 'inventari' is registered (is 'inventory' meant?); registered: "
+        "balance, inventory"
+    )
+    with pytest.raises(
+        UnknownAction, match=r"no action 'resrve' \(is 'reserve' meant\?\); it has:"
+    ):
+        desk.registry.check([BranchSpec(id="b", kind=Kind.TCC, action="inventory.resrve")])
+
+
+async def test_who_has_signed_off_is_not_seen_again_by_a_restart(desk: Desk) -> None:
+    await desk.sign_off("one")
+    desk.clock.us += 60 * SECOND
+    await desk.registry.load()
+
+    (view,) = desk.registry.overview()
+    seen = {one.instance: desk.clock.us - one.renewed_at for one in view.instances}
+    assert seen == {"one": 60 * SECOND, "two": 0}
 
 
 # ---------------------------------------------------------------- instances that differ
