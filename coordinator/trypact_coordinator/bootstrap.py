@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from trypact_coordinator.core.errors import CoordinatorError
+from trypact_coordinator.core.policy import MILLISECOND
+from trypact_coordinator.durations import in_words
 from trypact_coordinator.journal import open_journal
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
@@ -118,7 +120,11 @@ async def serve(settings: Settings, ready: Callable[[Running], None]) -> None:
             _collect_garbage_rarely()
             ready(coordinator)
             await asyncio.wait((stop, fatal), return_when=asyncio.FIRST_COMPLETED)
-            log.info("stopping", address=coordinator.address)
+            waits: dict[str, object] = {}
+            if count := coordinator.coordinator.in_memory:
+                grace = in_words(settings.stop_grace_ms * MILLISECOND)
+                waits = {"transactions": count, "waits": f"up to {grace}; a second signal ends it"}
+            log.info("stopping", address=coordinator.address, **waits)
         if fatal.done():
             raise fatal.result()
 

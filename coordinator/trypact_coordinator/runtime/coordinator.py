@@ -178,6 +178,11 @@ class Coordinator:
         log.info("term started", owner=owner, epoch=term.epoch, incarnation=term.incarnation)
         return term
 
+    @property
+    def in_memory(self) -> int:
+        """How many transactions a stop waits for, until its grace ends."""
+        return self._driver.in_memory
+
     async def stop(self, grace_ms: int) -> None:
         """Refuse new work, let what is in memory settle for a while, then close everything.
 

@@ -180,6 +180,11 @@ class Driver:
             if future.cancelled():
                 self.unwatch(xid, tell)
 
+    @property
+    def in_memory(self) -> int:
+        """How many transactions are in memory: under way, or waited for."""
+        return len(self._slots)
+
     async def drained(self) -> None:
         """Return once no transaction is in memory."""
         while self._slots:

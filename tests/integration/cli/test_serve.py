@@ -56,6 +56,13 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
         coordinator.process.send_signal(signal.SIGINT)
         assert (await watching.read()).status == 2
+        assert coordinator.process.stderr is not None
+        async for line in coordinator.process.stderr:
+            if b'"stopping"' in line:
+                said = json.loads(line)
+                break
+        assert said["transactions"] == 1
+        assert said["waits"] == "up to 1 hour; a second signal ends it"
         coordinator.process.send_signal(signal.SIGINT)
 
         assert await coordinator.process.wait() == -signal.SIGINT
