@@ -1,10 +1,12 @@
 """`trypact conformance` as a process, against participants that are processes of their own."""
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -12,10 +14,10 @@ import pytest
 from trypact.kinds import Kind
 from trypact.testing.examination import RemoteCallee, Subject
 from trypact.testing.examination.cases import (
+    crash_between,
     crash_during_cancel,
     crash_during_confirm,
     crash_during_try,
-    try_and_cancel,
     try_and_confirm,
 )
 from trypact.testing.examination.trial import Failed, Trial
@@ -225,6 +227,8 @@ async def test_an_effect_beside_the_local_transaction_is_caught_by_a_kill_from_o
 
     async def restart() -> None:
         nonlocal leaky
+        # A command that takes its time before it kills.
+        await asyncio.to_thread(threading.Event().wait, 0.5)
         leaky.kill()
         leaky = ServerProcess(command, folder=tmp_path)
 
@@ -235,9 +239,9 @@ async def test_an_effect_beside_the_local_transaction_is_caught_by_a_kill_from_o
     subject = Subject("leaky.hold", Kind.TCC, lambda _: b"", probe=done, restart=restart)
     trial = Trial(callee, subject)
     try:
-        # How long calls take is known of those before.
+        # How long calls and kills take is known of those before.
         await try_and_confirm(trial)
-        await try_and_cancel(trial)
+        await crash_between(trial)
         with pytest.raises(Failed, match=why):
             await case(trial)
     finally:

@@ -1,12 +1,13 @@
 """How the participant under examination is called: over gRPC, or in this process."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
-from trypact_coordinator.core.events import Answer, Unknown
+from trypact_coordinator.core.events import Answer, Ok, Unknown
 from trypact_coordinator.transport import wire
 
 from trypact._drive import CallFailed
@@ -18,6 +19,9 @@ from trypact.v1 import participant_pb2, participant_pb2_grpc, transaction_pb2
 
 # Of each call, as the coordinator would wait for it.
 CALL_TIMEOUT_S = 5.0
+_CALLS_TIMED = 5
+# In which a connection to a process that was killed is seen to end.
+_SEEN_WITHIN_S = 0.5
 _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
@@ -56,6 +60,10 @@ class Callee(Protocol):
         """
         ...
 
+    async def restarted(self, restart: Restart) -> None:
+        """Have the participant killed and started again."""
+        ...
+
     async def ready(self, seconds: float) -> None:
         """Return once it can be called. Raises Unreachable."""
         ...
@@ -72,8 +80,8 @@ class RemoteCallee:
         self.endpoint = endpoint
         self._channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
         self._stub: Any = participant_pb2_grpc.ParticipantServiceStub(self._channel)
-        # What the last call of each operation that was answered took, and the last kill.
-        self._usual_s: dict[Operation, float] = {}
+        # What the last calls of each operation took that were done, and the last kill.
+        self._took_s: dict[Operation, deque[float]] = {}
         self._killing_s = 0.0
 
     async def call(self, operation: Operation, body: participant_pb2.BranchCall) -> Answer:
@@ -88,20 +96,24 @@ class RemoteCallee:
             reply = await getattr(self._stub, name)(request, timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             return wire.unknown(error)
-        self._usual_s[operation] = loop.time() - began
-        return wire.decode(reply.answer)
+        answer = wire.decode(reply.answer)
+        if isinstance(answer, Ok):
+            took = self._took_s.setdefault(operation, deque(maxlen=_CALLS_TIMED))
+            took.append(loop.time() - began)
+        return answer
 
     async def dying(
         self, operation: Operation, body: participant_pb2.BranchCall, restart: Restart, share: float
     ) -> Answer:
         """See Callee; it is aimed with how long such calls, and commands that kill, took so far."""
-        lead = share * self._usual_s.get(operation, 0.0) - self._killing_s
+        # The longest was no duplicate, which runs no handler.
+        lead = share * max(self._took_s.get(operation, [0.0])) - self._killing_s
         calling = asyncio.create_task(_after(max(0.0, -lead), self.call(operation, body)))
-        await _after(max(0.0, lead), self._watched(restart))
+        await _after(max(0.0, lead), self.restarted(restart))
         return await calling
 
-    async def _watched(self, restart: Restart) -> None:
-        """Restart it, and see when it was gone."""
+    async def restarted(self, restart: Restart) -> None:
+        """See Callee; sees when it was gone."""
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -112,6 +124,8 @@ class RemoteCallee:
         watching = asyncio.create_task(gone())
         try:
             await restart()
+            # A command may be back before its kill is seen here.
+            await asyncio.wait([watching], timeout=_SEEN_WITHIN_S)
         finally:
             watching.cancel()
 
@@ -183,6 +197,10 @@ class LocalCallee:
         if isinstance(reply, CallFailed):
             return Unknown(f"{reply.status.name}: {reply.message}")
         return wire.decode(reply)
+
+    async def restarted(self, restart: Restart) -> None:
+        """See Callee."""
+        await restart()
 
     async def ready(self, seconds: float) -> None:
         """See Callee."""

@@ -187,7 +187,7 @@ class Trial:
 
     async def restart(self) -> None:
         """Kill the participant, start it again, and wait until it can be called."""
-        await self._restart()()
+        await self._callee.restarted(self._restart())
         await self._back()
 
     def _restart(self) -> Restart:
