@@ -41,7 +41,8 @@ def collect(later_us: int = 0) -> str:
     return f"{collected.removed} {'row' if collected.removed == 1 else 'rows'} removed"
 
 
-async def main() -> None:
+async def evening() -> None:
+    """Leave a row, of a transaction that is over."""
     fence.create_tables()
     async with (
         doors.serve(coordinator=COORDINATOR) as server,
@@ -52,8 +53,8 @@ async def main() -> None:
         while not (await client.decision(outcome.xid)).closed:
             # The record that says so is written a moment later.
             pass
-    print(f"today: {collect()}")
-    print(f"in two days: {collect(TWO_DAYS_US)}")
 
 
-asyncio.run(main())
+asyncio.run(evening())
+print(f"today: {collect()}")
+print(f"in two days: {collect(TWO_DAYS_US)}")
