@@ -152,7 +152,7 @@ def declare(action: str, kind: Kind, target: Any, require: Require, serve: Serve
 
 def _methods(action: str, names: Mapping[Operation, str], target: Any) -> dict[Operation, Handler]:
     """Return the handlers in a class, which is made once, or in an object of one."""
-    made = target() if isinstance(target, type) else target
+    made = _made(action, target) if isinstance(target, type) else target
     missing = [name for name in names.values() if getattr(made, name, None) is None]
     if missing:
         raise TypeError(
@@ -161,6 +161,18 @@ def _methods(action: str, names: Mapping[Operation, str], target: Any) -> dict[O
         )
     _require_no_other(action, made)
     return {operation: getattr(made, name) for operation, name in names.items()}
+
+
+def _made(action: str, handlers: type) -> Any:
+    try:
+        inspect.signature(handlers).bind()
+    except TypeError:
+        raise TypeError(
+            f"{action}: {handlers.__name__} is made without arguments, and takes "
+            f"{inspect.signature(handlers)}; allowed: one that you have made, as in "
+            f"p.tcc(...)({handlers.__name__}(...))"
+        ) from None
+    return handlers()
 
 
 def _require_no_other(action: str, made: Any) -> None:

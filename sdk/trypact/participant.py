@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from trypact.sync_client import SyncClient
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WORD = "a lower-case word of a to z, 0 to 9 and _, at most 64 characters, a letter first"
 _TOPIC = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 # Calls that share a local transaction by default; more gain little and are undone together.
@@ -103,8 +104,8 @@ class Participant:
         observer: Observer | None = None,
         collect_older_than: float | None = OLDER_THAN_S,
     ) -> None:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no participant's name; allowed: a lower-case word")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no participant's name; allowed: {_WORD}")
         if isinstance(fence, type) or not callable(getattr(fence, "run", None)):
             raise TypeError(
                 f"fence: is a {type(fence).__name__}; allowed: a fence, for example "
@@ -112,8 +113,8 @@ class Participant:
             )
         numbers = {"workers": workers, "batches": batches, "batch_calls_max": batch_calls_max}
         for what, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{what}: {number}; allowed: at least 1")
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{what}: {number!r}; allowed: a whole number, at least 1")
         if collect_older_than is not None:
             require_age(collect_older_than, "collect_older_than")
         self.name = name
@@ -230,8 +231,12 @@ class Participant:
             verb, request = action.verb, action.request
         else:
             verb = action
+        if not isinstance(verb, str):
+            raise TypeError(
+                f"an action's name is said first: @{self.name}.{kind}('reserve'); it is {verb!r}"
+            )
         if not _NAME.fullmatch(verb):
-            raise ValueError(f"{verb!r} is no action's verb; allowed: a lower-case word")
+            raise ValueError(f"{verb!r} is no action's verb; allowed: {_WORD}")
         name = f"{self.name}.{verb}"
         require = partial(require_handler, name, fence=self.fence, awaits=self.awaits)
         serve = partial(self._serve, verb, kind, request, batch)

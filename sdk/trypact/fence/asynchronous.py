@@ -37,7 +37,7 @@ class AsyncSqlAlchemyFence:
         table: what `fence_table` returned, if the service's migrations create it.
         now: microseconds since 1970-01-01T00:00Z.
 
-    Raises ValueError for another database, and for an engine in AUTOCOMMIT.
+    Raises ValueError for another database, for SQLite in memory, and for an engine in AUTOCOMMIT.
 
     >>> engine = async_sqlite_engine("purse.db")
     >>> fence = AsyncSqlAlchemyFence(engine)

@@ -29,7 +29,7 @@ from trypact.fence.local import (
     said_by,
 )
 from trypact.fence.rules import FenceRow, Key, Over, Row, Status
-from trypact.fence.sqlite import READS, begin_immediate
+from trypact.fence.sqlite import READS, begin_immediate, require_file
 from trypact.fence.statements import INSERTS, Statements, at, fence_table
 
 # What may come of opening a connection, or of a pool that has none left.
@@ -39,7 +39,8 @@ CANNOT_OPEN = (OperationalError, InterfaceError, PoolTimeoutError, FenceUnavaila
 class SqlAlchemyDatabase:
     """The database of an engine, with a fence's table in it.
 
-    Raises ValueError for a database that no fence is made for, and for an engine in AUTOCOMMIT.
+    Raises ValueError for a database that no fence is made for, for one in memory, and for an engine
+    in AUTOCOMMIT.
     """
 
     def __init__(self, engine: Engine, table: Table | None) -> None:
@@ -48,6 +49,8 @@ class SqlAlchemyDatabase:
             raise ValueError(
                 f"{dialect}: no fence for this database; use SQLite, PostgreSQL, MySQL or MariaDB"
             )
+        if dialect == "sqlite":
+            require_file(engine.url)
         if commits_by_itself(engine):
             raise ValueError(f"engine: {BY_ITSELF}; allowed: one that was made without AUTOCOMMIT")
         self.engine = engine

@@ -85,9 +85,14 @@ def _file(database: str | Path | URL) -> URL:
     url = database if isinstance(database, URL) else _url(str(database))
     if url.get_backend_name() != "sqlite":
         raise ValueError(f"{url} is no SQLite database")
+    require_file(url)
+    return url
+
+
+def require_file(url: URL) -> None:
+    """Raise ValueError for a SQLite database that is none."""
     if url.database in (None, "", ":memory:") or "mode" in url.query:
         raise ValueError("a participant's SQLite database is a file; in memory nothing lasts")
-    return url
 
 
 def _url(database: str) -> URL:

@@ -356,5 +356,41 @@ def test_nobody_overtakes_a_batch_on_sqlite(fence: SqlAlchemyFence) -> None:
 @pytest.mark.parametrize("number", ["workers", "batches", "batch_calls_max"])
 def test_no_number_of_a_participant_is_below_one(fence: SqlAlchemyFence, number: str) -> None:
     arguments: Any = {number: 0}
-    with pytest.raises(ValueError, match=f"{number}: 0; allowed: at least 1"):
+    with pytest.raises(ValueError, match=f"{number}: 0; allowed: a whole number, at least 1"):
         trypact.Participant("shop", fence=fence, **arguments)
+
+
+@pytest.mark.parametrize("number", ["8", 1.5, True, None])
+def test_a_number_of_a_participant_is_a_whole_one(fence: SqlAlchemyFence, number: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"workers: {number!r}; allowed: a whole")):
+        trypact.Participant("shop", fence=fence, workers=number)
+
+
+def test_a_name_that_is_no_text_is_refused_in_words(fence: SqlAlchemyFence) -> None:
+    nameless: Any = None
+    with pytest.raises(ValueError, match=r"None is no participant's name; allowed: a lower-case"):
+        trypact.Participant(nameless, fence=fence)
+
+
+def test_a_decorator_without_the_name_of_its_action_says_how_it_is_written(
+    fence: SqlAlchemyFence,
+) -> None:
+    participant: Any = trypact.Participant("shop", fence=fence)
+    with pytest.raises(TypeError, match=r"said first: @shop\.tcc\('reserve'\); it is <class"):
+        participant.tcc(Handlers)
+    with pytest.raises(TypeError, match=r"said first: @shop\.message\('reserve'\); it is <fun"):
+        participant.message(lambda call, connection: None)
+
+
+def test_a_class_of_handlers_that_takes_arguments_is_made_by_the_service(
+    fence: SqlAlchemyFence,
+) -> None:
+    class Wanting(Handlers):
+        def __init__(self, db: str) -> None: ...
+
+    participant: Any = trypact.Participant("shop", fence=fence)
+    with pytest.raises(
+        TypeError, match=r"shop\.reserve: Wanting is made without .*takes \(db: str"
+    ):
+        participant.tcc("reserve")(Wanting)
+    participant.tcc("reserve")(Wanting("here"))

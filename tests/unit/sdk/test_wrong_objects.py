@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import redis
 import trypact
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from trypact import fence
 from trypact.outbox import RedisPublisher, RedisSubscription
 from trypact.testing import Environment
 
 engine = fence.sqlite_engine(Path("never-opened.db"))
+in_memory = create_engine("sqlite://")
+async_in_memory = create_async_engine("sqlite+aiosqlite:///:memory:")
 async_engine = fence.async_sqlite_engine(Path("never-opened.db"))
 # They are what a type checker refuses too; not everybody has one.
 participant: Any = trypact.Participant
@@ -27,6 +31,8 @@ blocking: Any = redis.Redis()
         (lambda: participant("shop", fence=None), "fence: is a NoneType; allowed: a fence, "),
         (lambda: fences.SqlAlchemyFence("sqlite:///shop.db"), "takes a synchronous engine"),
         (lambda: fences.SqlAlchemyFence(async_engine), "takes a synchronous engine"),
+        (lambda: fence.SqlAlchemyFence(in_memory), "a file; in memory nothing lasts"),
+        (lambda: fence.AsyncSqlAlchemyFence(async_in_memory), "in memory nothing lasts"),
         (lambda: fences.AsyncSqlAlchemyFence(engine), "takes an engine from `create_async_engine`"),
         (lambda: fences.PsycopgFence("postgresql://"), "connect: is a str; allowed: what gives"),
         (lambda: fences.RedisFence("redis://"), "the fence takes a redis.Redis"),
