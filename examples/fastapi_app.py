@@ -10,22 +10,26 @@ With `trypact dev` in another terminal:
     $ curl -s -X PUT localhost:8000/orders/1 --json '{"quantity": 3}'
     {"state":"confirmed"}
     $ curl -s -X PUT localhost:8000/orders/1 --json '{"quantity": 4}'
-    {"detail":"order 1 was something else before"}
+    {"detail":"this id was used for something else"}
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trypact
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from trypact import Action, Call, tcc
 from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.http import status_of
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
 
+logger = logging.getLogger(__name__)
 fence = SqlAlchemyFence(sqlite_engine("fastapi_app.db"))
 warehouse = trypact.Participant("warehouse", fence=fence)
 
@@ -66,13 +70,14 @@ app = FastAPI(lifespan=lifespan)
 @app.put("/orders/{number}")
 async def place(number: int, order: Order, request: Request) -> dict[str, str]:
     client: trypact.Client = request.app.state.trypact
-    try:
-        # The order's own number, so that a request that is repeated is the same transaction.
-        outcome = await client.execute("order", [tcc(RESERVE, order)], xid=f"order-{number}")
-    except trypact.TransactionCancelled as no:
-        raise HTTPException(409, no.reason) from None
-    except trypact.errors.XidConflict:
-        raise HTTPException(422, f"order {number} was something else before") from None
-    except (trypact.OutcomeUnknown, trypact.CoordinatorUnavailable):
-        raise HTTPException(503, "not known yet: ask again", {"Retry-After": "1"}) from None
+    # The order's own number, so that a request that is repeated is the same transaction.
+    outcome = await client.execute("order", [tcc(RESERVE, order)], xid=f"order-{number}")
     return {"state": outcome.state}
+
+
+@app.exception_handler(trypact.TrypactError)
+async def not_well(request: Request, error: trypact.TrypactError) -> JSONResponse:
+    answer = status_of(error)
+    if answer.status == 500:
+        logger.error("%s failed", request.url.path, exc_info=error)
+    return JSONResponse({"detail": answer.detail}, answer.status, answer.headers)

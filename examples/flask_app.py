@@ -8,6 +8,10 @@ With `trypact dev` in another terminal:
     {"row":12,"state":"confirmed"}
     $ curl -s -X PUT localhost:8000/bookings/2 --json '{"seats": 20}'
     {"error":"sold_out"}
+    $ curl -s -X PUT localhost:8000/bookings/1 --json '{"seats": 2}'
+    {"row":12,"state":"confirmed"}
+    $ curl -s -X PUT localhost:8000/bookings/1 --json '{"seats": 5}'
+    {"error":"this id was used for something else"}
 """
 
 import logging
@@ -18,8 +22,9 @@ from typing import Any
 import flask
 import trypact
 from sqlalchemy import Connection
-from trypact import Call
+from trypact import Call, tcc
 from trypact.fence import SqlAlchemyFence, sqlite_engine
+from trypact.http import status_of
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
 
@@ -42,15 +47,19 @@ class Hold:
 
 
 @app.put("/bookings/<int:number>")
-def book(number: int) -> tuple[dict[str, Any], int]:
-    try:
-        with client.transaction("booking", timeout=10.0) as tx:
-            row = tx.try_("train.hold", flask.request.json["seats"], returns=int)
-    except (trypact.BranchRefused, trypact.TransactionCancelled) as no:
-        return {"error": no.reason}, 409
-    except (trypact.OutcomeUnknown, trypact.CoordinatorUnavailable):
-        return {"error": f"not known yet: ask for {tx.xid}"}, 503
-    return {"row": row, "state": tx.outcome.state}, 200
+def book(number: int) -> dict[str, Any]:
+    held = tcc("train.hold", flask.request.json["seats"], id="seats")
+    # The booking's own number, so that a request that is repeated is the same transaction.
+    outcome = client.execute("booking", [held], xid=f"booking-{number}", timeout=10.0)
+    return {"row": outcome.result("seats", int), "state": outcome.state}
+
+
+@app.errorhandler(trypact.TrypactError)
+def not_well(error: trypact.TrypactError) -> tuple[dict[str, str], int, dict[str, str]]:
+    answer = status_of(error)
+    if answer.status == 500:
+        app.logger.error("%s failed", flask.request.path, exc_info=error)
+    return {"error": answer.detail}, answer.status, answer.headers
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:

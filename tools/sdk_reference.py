@@ -25,6 +25,7 @@ MODULES = (
     "trypact.context",
     "trypact.errors",
     "trypact.fence",
+    "trypact.http",
     "trypact.inbox",
     "trypact.interceptors",
     "trypact.observed",
