@@ -165,6 +165,31 @@ async def test_where_nothing_listens_is_said_in_three_lines(tmp_path: Path) -> N
     assert "start the participant there" in ran.why
 
 
+@pytest.mark.parametrize(
+    ("action", "kind", "payload", "why"),
+    [
+        ("warehouse.reserv", "tcc", PIECE, "it serves: hint (notice), move (saga)"),
+        ("warehouse.reserve", "message", PIECE, "it serves: hint (notice), move (saga)"),
+        ("warehouse.reserve", "tcc", "{n:1}", "{n:1} is not JSON"),
+    ],
+)
+async def test_what_cannot_be_examined_is_a_mistake_of_usage(
+    address: str, action: str, kind: str, payload: str, why: str
+) -> None:
+    ran = await examine(address, action, "--kind", kind, "--payload", payload)
+
+    assert ran.code == 2
+    assert why in ran.why
+    assert not ran.out
+
+
+async def test_a_coordinator_is_no_participant(stage: Stage) -> None:
+    ran = await examine(stage.address, "stalls.book", "--payload", PIECE)
+
+    assert ran.code == 2
+    assert "a participant's own address" in ran.err
+
+
 async def test_a_command_of_the_user_that_fails_is_named(address: str) -> None:
     ran = await examine(
         address, "warehouse.reserve", "--payload", PIECE, "--probe", "echo oh no; false"

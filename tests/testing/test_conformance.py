@@ -11,7 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from trypact.fence import AsyncSqlAlchemyFence, Effect, ExternalFence, SqlAlchemyFence
 from trypact.kinds import Kind
 from trypact.testing import NotConformant, conformance
-from trypact.testing.examination import Mark, RemoteCallee, Subject, Unreachable, examine
+from trypact.testing.examination import (
+    Mark,
+    NotServed,
+    RemoteCallee,
+    Subject,
+    Unreachable,
+    examine,
+)
 from trypact.testing.examination.cases import CASES
 
 from tests.testing.conftest import Warehouse
@@ -231,14 +238,12 @@ async def test_calls_that_are_answered_alike_are_one_line_of_the_trace(
 async def test_what_nobody_serves_is_not_asked_for_again(warehouse: Warehouse) -> None:
     async with warehouse.participant.serve() as server:
         callee = RemoteCallee(server.endpoint)
-        report = await examine(callee, Subject("warehouse.reserv", Kind.TCC, lambda _: b""))
+        with pytest.raises(NotServed) as raised:
+            await examine(callee, Subject("warehouse.reserv", Kind.TCC, lambda _: b""))
         await callee.close()
 
-    assert report.failed == ("try-and-cancel",)
-    (line,) = report.findings[0].trace
-    assert "UNIMPLEMENTED" in line
-    assert "it serves: hint (notice), move (saga), note (message), reserve (tcc)" in line
-    assert "name an action and a kind that are served" in report.findings[0].why
+    served = "it serves: hint (notice), move (saga), note (message), reserve (tcc)"
+    assert served in str(raised.value)
 
 
 async def test_what_was_not_tried_says_what_it_needs(warehouse: Warehouse) -> None:
@@ -248,6 +253,24 @@ async def test_what_was_not_tried_says_what_it_needs(warehouse: Warehouse) -> No
     assert "not tried without a payload that is refused" in said
     assert "not tried without a way to restart it" in said
     assert said.splitlines()[0] == "warehouse.reserve: 16 held, 6 not tried"
+
+
+async def test_one_failure_that_hides_the_others_takes_a_line_and_one_traceback(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(call: object, connection: object) -> None:
+        raise KeyError("nothing")
+
+    warehouse.participant.message("break", batch=False)(fail)
+
+    with pytest.raises(NotConformant) as raised:
+        await conformance(warehouse.participant, "warehouse.break", patience=0.5)
+
+    _, failed, *_, last = str(raised.value).splitlines()
+    assert failed.startswith("✗ deliver-twice")
+    assert last.startswith("– not tried because deliver-twice failed: deliveries-at-once, crash")
+    assert len(caplog.records) > 1
+    assert [bool(record.exc_info) for record in caplog.records].count(True) == 1
 
 
 async def test_a_payload_that_is_refused_tells_so_once(warehouse: Warehouse) -> None:

@@ -2,19 +2,38 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
-from trypact_coordinator.cli.failures import Failure
+from trypact_coordinator.cli.failures import USAGE, Failure
 from trypact_coordinator.cli.output import Column, Format, output_option, print_rows
 from trypact_coordinator.cli.remote import duration_ms
 
 from trypact import clock
 from trypact.kinds import Kind
-from trypact.testing.examination import Mark, RemoteCallee, Report, Subject, Unreachable, examine
+from trypact.testing.examination import (
+    Mark,
+    NotServed,
+    RemoteCallee,
+    Report,
+    Subject,
+    Unreachable,
+    examine,
+)
 
 _SHOWN_MAX = 300
+
+
+def _payload(text: str) -> str:
+    """Read a payload; one that looks like JSON has to be JSON. Raises BadParameter."""
+    if text.lstrip().startswith(("{", "[", '"')):
+        try:
+            json.loads(_numbered(text)(1))
+        except ValueError as error:
+            raise click.BadParameter(f"{text} is not JSON: {error}") from None
+    return text
 
 
 @click.command()
@@ -28,11 +47,12 @@ _SHOWN_MAX = 300
 )
 @click.option(
     "--payload",
+    type=_payload,
     default="",
     metavar="TEXT",
     help="One whose Try succeeds, again and again; %n is a number, new for each branch.",
 )
-@click.option("--refused-payload", metavar="TEXT", help="One whose Try is refused.")
+@click.option("--refused-payload", type=_payload, metavar="TEXT", help="One whose Try is refused.")
 @click.option(
     "--probe",
     metavar="COMMAND",
@@ -100,6 +120,10 @@ async def _examine(address: str, subject: Subject) -> Report:
     except Unreachable as error:
         what = "the participant could not be examined"
         raise Failure(what, str(error), "Give the address that it registers.") from error
+    except NotServed as error:
+        what = f"there is nothing to examine: {address} has no {subject.action} ({subject.kind})"
+        todo = "Name an action and a --kind that it serves, and a participant's own address."
+        raise Failure(what, str(error), todo, USAGE) from error
     finally:
         await callee.close()
 
@@ -114,16 +138,13 @@ def _print(report: Report, output: Format) -> None:
     print_rows(output, report.findings, _view, columns, wide, id_of=lambda row: str(row.name))
     if output not in (Format.TABLE, Format.WIDE):
         return
-    not_tried: dict[str, list[str]] = {}
     for finding in report.findings:
         if finding.mark is Mark.FAILED:
             click.echo(f"\n{finding.name}: {finding.sentence}")
             for line in (*finding.trace, f"=> {finding.why}"):
                 click.echo(f"    {line}")
-        elif finding.mark is Mark.NOT_TRIED:
-            not_tried.setdefault(finding.why, []).append(finding.name)
-    for why, names in not_tried.items():
-        click.echo(f"\n{why}: {', '.join(names)}")
+    for line in report.not_tried:
+        click.echo(f"\n{line}")
     click.echo(f"\n{report.headline}")
 
 

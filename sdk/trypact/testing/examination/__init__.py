@@ -16,14 +16,16 @@ from trypact.participant import Participant
 from trypact.payload import encode
 from trypact.testing.examination.callee import Callee, LocalCallee, RemoteCallee, Unreachable
 from trypact.testing.examination.cases import CASES, Case
+from trypact.testing.examination.repeats import tracebacks_once
 from trypact.testing.examination.report import Finding, Mark, NotConformant, Report
-from trypact.testing.examination.trial import Failed, Subject, Trial
+from trypact.testing.examination.trial import Failed, NotServed, Subject, Trial
 
 __all__ = [
     "Callee",
     "Finding",
     "Mark",
     "NotConformant",
+    "NotServed",
     "RemoteCallee",
     "Report",
     "Subject",
@@ -85,9 +87,10 @@ async def conformance(
     )
     findings: list[Finding] = []
     try:
-        for kind in served[action]:
-            report = await examine(local, replace(subject, kind=kind))
-            findings += report.findings
+        with tracebacks_once():
+            for kind in served[action]:
+                report = await examine(local, replace(subject, kind=kind))
+                findings += report.findings
     finally:
         await local.close()
     whole = Report(action, tuple(findings))
@@ -97,7 +100,10 @@ async def conformance(
 
 
 async def examine(callee: Callee, subject: Subject) -> Report:
-    """Run every case that the kind of a subject has. Raises Unreachable."""
+    """Run every case that the kind of a subject has.
+
+    Raises Unreachable, and NotServed where there is nothing to examine.
+    """
     await callee.ready(subject.patience)
     cases = [case for case in CASES if subject.kind in case.kinds]
     findings: list[Finding] = []
@@ -108,15 +114,18 @@ async def examine(callee: Callee, subject: Subject) -> Report:
         elif not case.given(subject):
             findings.append(_not_tried(case, subject, f"not tried without {case.needs}"))
         else:
-            findings.append(await _run(case, callee, subject))
+            findings.append(await _run(case, callee, subject, begun=bool(findings)))
     return Report(subject.action, tuple(findings))
 
 
-async def _run(case: Case, callee: Callee, subject: Subject) -> Finding:
+async def _run(case: Case, callee: Callee, subject: Subject, *, begun: bool) -> Finding:
     trial = Trial(callee, subject)
     try:
         await case.run(trial)
     except Failed as failure:
+        # Its very first call: there is nothing to examine.
+        if isinstance(failure, NotServed) and not begun and len(trial.trace) == 1:
+            raise
         return Finding(
             case.name,
             subject.kind,

@@ -64,11 +64,21 @@ class Report:
         width = max((len(each.name) for each in self.findings), default=0)
         lines = [self.headline]
         for each in self.findings:
-            about = f": {each.why}" if each.mark is Mark.NOT_TRIED else ""
-            lines.append(f"{each.mark} {each.name:<{width}}  {each.sentence}{about}")
+            if each.mark is not Mark.NOT_TRIED:
+                lines.append(f"{each.mark} {each.name:<{width}}  {each.sentence}")
             if each.mark is Mark.FAILED:
                 lines += [f"      {line}" for line in (*each.trace, f"=> {each.why}")]
+        lines += [f"{Mark.NOT_TRIED} {line}" for line in self.not_tried]
         return "\n".join(lines)
+
+    @property
+    def not_tried(self) -> tuple[str, ...]:
+        """A line for each reason why cases were not tried, with their names."""
+        names: dict[str, list[str]] = {}
+        for each in self.findings:
+            if each.mark is Mark.NOT_TRIED:
+                names.setdefault(each.why, []).append(each.name)
+        return tuple(f"{why}: {', '.join(those)}" for why, those in names.items())
 
     @property
     def headline(self) -> str:

@@ -49,6 +49,10 @@ class Failed(Exception):
     """The case does not hold; says why, and what comes of it."""
 
 
+class NotServed(Failed):
+    """The participant has nothing for such a call; says what it has."""
+
+
 class Said(NamedTuple):
     """Calls that followed each other and were answered alike."""
 
@@ -152,9 +156,9 @@ class Trial:
                 case Retry(after_ms):
                     pause = min(after_ms / 1000, PAUSE_MAX_S)
                 case Unknown(error) if error.startswith(NOT_SERVED):
-                    raise Failed(
-                        f"nobody serves this {operation.value.capitalize()}; name an action and "
-                        "a kind that are served"
+                    raise NotServed(
+                        f"nobody serves this {operation.value.capitalize()}: "
+                        f"{error.removeprefix(NOT_SERVED).lstrip(': ')}"
                     )
                 case Pending() | Unknown():
                     pause = min(PAUSE_S * 2**attempt, PAUSE_MAX_S)
