@@ -19,8 +19,8 @@ from trypact.outbox import BranchPublisher, Message, Outbox, Pace, Relay, State
 
 COORDINATOR = os.environ.get("TRYPACT_SERVER", "127.0.0.1:7000")
 
-orders, outbox = sqlite_engine("orders.db"), Outbox()
-fence = SqlAlchemyFence(sqlite_engine("members.db"))
+orders, outbox = sqlite_engine("outbox_messages_orders.db"), Outbox()
+fence = SqlAlchemyFence(sqlite_engine("outbox_messages_members.db"))
 member = trypact.Participant("member", fence=fence)
 
 

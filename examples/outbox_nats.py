@@ -16,8 +16,8 @@ from trypact.fence import sqlite_engine
 from trypact.inbox import Consumer, Inbox
 from trypact.outbox import JetStreamDelivery, JetStreamPublisher, Message, Outbox, Relay
 
-orders, outbox = sqlite_engine("orders.db"), Outbox()
-warehouse, inbox = sqlite_engine("warehouse.db"), Inbox("warehouse")
+orders, outbox = sqlite_engine("outbox_nats_orders.db"), Outbox()
+warehouse, inbox = sqlite_engine("outbox_nats_warehouse.db"), Inbox("warehouse")
 
 
 def place(order: int) -> None:

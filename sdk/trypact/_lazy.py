@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-# A library -> the extra of this package that brings it.
-_EXTRAS = {
-    "nats": "nats",
-    "opentelemetry": "otel",
-    "psycopg": "psycopg",
-    "redis": "redis",
-    "sqlalchemy": "sqlalchemy",
+# A library -> what to install for it: mostly an extra of this package.
+_BROUGHT_BY = {
+    "aiosqlite": "aiosqlite",
+    "nats": "trypact[nats]",
+    "opentelemetry": "trypact[otel]",
+    "psycopg": "trypact[psycopg]",
+    "redis": "trypact[redis]",
+    "sqlalchemy": "trypact[sqlalchemy]",
 }
 
 
@@ -45,10 +46,10 @@ def from_extra(what: str, extra: str = "") -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         library = (missing.name or "").partition(".")[0]
-        brings = extra or _EXTRAS.get(library)
+        brings = f"trypact[{extra}]" if extra else _BROUGHT_BY.get(library)
         if brings is None:
             raise
         raise ModuleNotFoundError(
-            f"{what} needs {library}; install it with pip install 'trypact[{brings}]'",
+            f"{what} needs {library}; install it with pip install '{brings}'",
             name=missing.name,
         ) from missing

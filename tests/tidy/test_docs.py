@@ -46,6 +46,25 @@ def test_the_front_pages_are_there() -> None:
     assert [name for name in FRONT if not (ROOT / name).is_file()] == []
 
 
+def used_twice(pattern: str, *sources: Source) -> list[str]:
+    """What two of the programs take for themselves, such as a port."""
+    takes: dict[str, set[str]] = {}
+    for source in sources:
+        for taken in re.findall(pattern, source.text):
+            takes.setdefault(taken, set()).add(source.path)
+    return [f"{taken}: {sorted(who)}" for taken, who in takes.items() if len(who) > 1]
+
+
+def test_no_two_programs_take_one_port_or_file() -> None:
+    examples = [source for source in texts(".py") if source.path.startswith("examples/")]
+    guides = [page for page in pages() if page.path.startswith(("docs/how-to", "docs/tutorial"))]
+
+    assert used_twice(r"\.run\(\s*\"127\.0\.0\.1:([1-9]\d*)", *examples, *guides) == []
+    assert used_twice(r"\"([\w.]+\.db)\"", *examples) == []
+    one, other = Source("a", 'x.run("127.0.0.1:1")'), Source("b", 'y.run("127.0.0.1:1")')
+    assert used_twice(r"127\.0\.0\.1:(\d+)", one, other) == ["1: ['a', 'b']"]
+
+
 def test_every_link_leads_somewhere() -> None:
     broken = [line for page in pages() for line in broken_links(page)]
 

@@ -7,6 +7,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from trypact._lazy import from_extra
+
 # Long enough for a queue of writers, no longer than the coordinator waits for a call.
 BUSY_TIMEOUT_MS = 4_000
 # Keys of what is known about a pooled connection, kept in its `info`.
@@ -54,7 +56,8 @@ def async_sqlite_engine(database: str | Path | URL, **arguments: Any) -> AsyncEn
     >>> await engine.dispose()
     """
     url = _file(database).set(drivername="sqlite+aiosqlite")
-    engine = create_async_engine(url, **{"hide_parameters": True, **arguments})
+    with from_extra("trypact.fence.async_sqlite_engine"):
+        engine = create_async_engine(url, **{"hide_parameters": True, **arguments})
     _set_up(engine.sync_engine)
     return engine
 

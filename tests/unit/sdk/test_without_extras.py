@@ -47,6 +47,13 @@ def test_a_module_whose_library_is_missing_names_the_extra(
     assert done.stderr.strip().endswith(says)
 
 
+def test_an_engine_without_its_driver_says_how_to_install_it() -> None:
+    code = "from trypact.fence import async_sqlite_engine; async_sqlite_engine('purse.db')"
+    done = without("aiosqlite", code)
+    says = "async_sqlite_engine needs aiosqlite; install it with pip install 'aiosqlite'"
+    assert done.stderr.strip().splitlines()[-1].endswith(says)
+
+
 def test_what_is_missing_for_another_reason_is_not_blamed_on_an_extra() -> None:
     done = without("typing_extensions", "from trypact.fence import SqlAlchemyFence")
     assert "pip install" not in done.stderr
