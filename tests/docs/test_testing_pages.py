@@ -30,6 +30,7 @@ def test_the_page_about_tests_says_what_its_examples_say(desk: Desk) -> None:
 
     run_as_shown(desk, page["Does it keep the contract?"])
     run_as_shown(desk, page["What becomes of a whole transaction?"])
+    run_as_shown(desk, page["An environment in a fixture"])
 
 
 def test_the_page_about_tests_examines_what_runs(desk: Desk) -> None:
