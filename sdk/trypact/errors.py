@@ -337,7 +337,7 @@ class XidConflict(RequestRefused):
     ...     reserve = tcc("inventory.reserve", {"pieces": pieces})
     ...     _ = await client.execute("order", [reserve], xid="order-20")
     Traceback (most recent call last):
-    trypact.errors.XidConflict: transaction order-20 exists with other content
+    trypact.errors.XidConflict: ... with other content: branch 'reserve' had another payload
     """
 
     code = "XID_CONFLICT"

@@ -102,8 +102,9 @@ ADVICE = {
         "A transaction is what was sent first under its xid: its name, branches, payloads and "
         "order, or being interactive. The same xid came with something else. Answering with the "
         "first outcome would look like success for the second, so this is refused. Most often two "
-        "different pieces of business were given the same id.",
-        "transaction order-17 exists with other content",
+        "different pieces of business were given the same id. The message names the first thing "
+        "that differs.",
+        "transaction order-17 exists with other content: branch 'reserve' had another payload",
         "XidConflict",
     ),
     "XID_IN_USE": Advice(

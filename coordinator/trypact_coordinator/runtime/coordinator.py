@@ -229,7 +229,7 @@ class Coordinator:
         if spec.xid not in self._driver:
             await self._open(spec, branches)
         tx = await self._driver.wait(spec.xid, reached(spec, until))
-        require_same(tx.spec, spec)
+        require_same(tx, spec, branches)
         return tx
 
     def execute_at_once(
@@ -247,7 +247,7 @@ class Coordinator:
         except CoordinatorError:
             return None
         self._driver.open(spec.xid, outcome)
-        watcher = partial(tell_same, spec, tell)
+        watcher = partial(tell_same, spec, branches, tell)
         self._driver.watch(spec.xid, reached(spec, until), watcher)
         return watcher
 
@@ -269,7 +269,7 @@ class Coordinator:
         if spec.xid not in self._driver:
             await self._open(spec, ())
         tx = await self._driver.wait(spec.xid, begun)
-        require_same(tx.spec, spec)
+        require_same(tx, spec)
         return tx
 
     async def try_branch(
@@ -298,7 +298,7 @@ class Coordinator:
             await self._open(spec, (branch, *deliveries))
         tx = await self.get(xid)
         if spec is not None:
-            require_same(tx.spec, spec)
+            require_same(tx, spec)
         if tx.branch(branch.id) is None:
             self._require_running()
             self.registry.check((branch,))

@@ -67,25 +67,29 @@ async def test_labels_and_trace_are_not_identity_but_the_default_timeout_is(hous
     await house.execute(branch(), labels={"a": "1"}, trace_parent="00-a")
 
     await house.execute(branch(), labels={"a": "2"}, trace_parent="00-b", timeout_ms=60_000)
-    with refused("ALREADY_EXISTS", "XID_CONFLICT"):
+    with refused("ALREADY_EXISTS", "XID_CONFLICT") as conflict:
         await house.execute(branch(), timeout_ms=59_999)
+    assert "its timeout was 60000 ms, not 59999 ms" in conflict[0].message
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "said"),
     [
-        [branch(payload=b"other")],
-        [branch(), branch("second")],
-        [branch(kind=SAGA)],
-        [branch("c")],
-        [branch(action="inventory.tell", kind=MESSAGE)],
+        ([branch(payload=b"other")], "branch 'b' had another payload"),
+        ([branch(), branch("second")], "it had no branch 'second'"),
+        ([branch(kind=SAGA)], "branch 'b' had another kind"),
+        ([branch("c")], "it had a branch 'b'"),
+        ([branch(action="inventory.tell", kind=MESSAGE)], "branch 'b' had another kind"),
     ],
 )
-async def test_the_same_xid_with_other_content_is_a_conflict(house: House, other: Any) -> None:
+async def test_the_same_xid_with_other_content_is_a_conflict(
+    house: House, other: Any, said: str
+) -> None:
     first = await house.execute(branch())
 
-    with refused("ALREADY_EXISTS", "XID_CONFLICT"):
+    with refused("ALREADY_EXISTS", "XID_CONFLICT") as conflict:
         await house.execute(*other)
+    assert conflict[0].message == f"transaction x exists with other content: {said}"
 
     outcome = (await house.transactions.Get(initiator_pb2.GetRequest(xid="x"))).outcome
     assert outcome == first
