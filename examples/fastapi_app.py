@@ -13,10 +13,11 @@ With `trypact dev` in another terminal:
     {"detail":"this id was used for something else"}
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trypact
 from fastapi import FastAPI, Request
@@ -59,7 +60,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warehouse.serve(coordinator=COORDINATOR) as server,
         trypact.Client(COORDINATOR) as client,
     ):
-        await server.wait_registered()
+        # Not for ever: without its coordinator the application starts too, and answers 503.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(server.wait_registered(), timeout=5.0)
         app.state.trypact = client
         yield
 

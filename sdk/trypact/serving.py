@@ -175,7 +175,7 @@ class Serving:
         return f"{host}:{bound}"
 
     async def wait_registered(self) -> None:
-        """Return once the coordinator knows this instance."""
+        """Return once the coordinator knows this instance, however long it takes."""
         if self._registration is not None:
             await self._registration.registered.wait()
 
