@@ -9,6 +9,9 @@ from trypact._error import TrypactError
 class CoordinatorUnavailable(TrypactError):
     """The coordinator does not answer.
 
+    Attributes:
+        sent: False where it is certain that the request has never left.
+
     >>> async with Client("127.0.0.1:1", patience=0.1) as lonely:
     ...     try:
     ...         await lonely.ping()
@@ -16,6 +19,8 @@ class CoordinatorUnavailable(TrypactError):
     ...         print(away)
     the coordinator at 127.0.0.1:1 does not answer (...)
     """
+
+    sent = True
 
 
 class Starting(CoordinatorUnavailable):

@@ -221,7 +221,7 @@ class Exchange:
             raise error
         if isinstance(request, initiator_pb2.ExecuteRequest) and request.fresh and reply.unsent:
             # Nobody else can have begun what nobody else knows the xid of.
-            raise errors.CoordinatorUnavailable(f"{_said(error)}; nothing was begun")
+            raise _unavailable(f"{_said(error)}; nothing was begun", reply)
         if reply.status != "DEADLINE_EXCEEDED":
             raise errors.OutcomeUnknown(xid, _said(error)) from error
         took = f"after {round(self.clock() - asked_at, 1):g} s"
@@ -281,11 +281,10 @@ class Exchange:
         said = f"{failure.status}: {failure.message}" if failure.message else failure.status
         match failure.status:
             case CLOSED.status:
-                return errors.CoordinatorUnavailable(failure.message)
+                return _unavailable(failure.message, failure)
             case "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CANCELLED":
-                return errors.CoordinatorUnavailable(
-                    f"the coordinator at {self.endpoint} does not answer ({said})"
-                )
+                said = f"the coordinator at {self.endpoint} does not answer ({said})"
+                return _unavailable(said, failure)
             case "UNIMPLEMENTED":
                 return errors.CoordinatorUnavailable(
                     f"what listens at {self.endpoint} is no trypact coordinator ({said})"
@@ -299,6 +298,12 @@ class Exchange:
 
 def _require_patience(seconds: float) -> None:
     require_number("patience", seconds, 0.001, PATIENCE_S_MAX, "seconds")
+
+
+def _unavailable(message: str, failure: Failure) -> errors.CoordinatorUnavailable:
+    error = errors.CoordinatorUnavailable(message)
+    error.sent = failure.earlier is not None or not failure.unsent
+    return error
 
 
 def _said(error: errors.TrypactError) -> str:

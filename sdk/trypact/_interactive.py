@@ -325,6 +325,9 @@ class OpenTransaction(Tries):
         except (errors.RequestRefused, errors.Overloaded):
             self._in_doubt -= 1
             raise
+        except errors.CoordinatorUnavailable as error:
+            self._in_doubt -= not error.sent
+            raise
         self._in_doubt -= 1
         self._begun = True
         return reply

@@ -56,6 +56,7 @@ class Script:
 
 
 DOWN = Failure("UNAVAILABLE", "connection refused")
+NO_CONNECTION = Failure("UNAVAILABLE", "failed to connect to all addresses; last error: refused")
 OVERLOADED = Failure("RESOURCE_EXHAUSTED", "too many", "OVERLOADED", retry_after=0.5)
 
 

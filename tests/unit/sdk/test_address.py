@@ -6,9 +6,7 @@ from trypact import _exchange, errors
 from trypact._exchange import Failure
 from trypact.v1 import initiator_pb2
 
-from tests.unit.sdk.conversing import DOWN, Script
-
-NO_CONNECTION = Failure("UNAVAILABLE", "failed to connect to all addresses; last error: refused")
+from tests.unit.sdk.conversing import DOWN, NO_CONNECTION, Script
 
 
 @pytest.mark.parametrize("face", [trypact.Client, trypact.SyncClient])
@@ -57,7 +55,8 @@ def executed(*replies: Failure, fresh: bool) -> errors.TrypactError:
 
 def test_only_what_was_never_sent_and_nobody_else_can_have_sent_was_not_begun() -> None:
     never = executed(NO_CONNECTION, fresh=True)
-    assert type(never) is errors.CoordinatorUnavailable
+    assert isinstance(never, errors.CoordinatorUnavailable)
+    assert not never.sent
     assert str(never).endswith("last error: refused); nothing was begun")
 
     assert isinstance(executed(NO_CONNECTION, fresh=False), errors.OutcomeUnknown)

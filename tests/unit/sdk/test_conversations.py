@@ -11,7 +11,7 @@ from trypact._interactive import OpenTransaction
 from trypact.kinds import Decision, State
 from trypact.v1 import initiator_pb2, transaction_pb2
 
-from tests.unit.sdk.conversing import DOWN, OVERLOADED, Script, refusal
+from tests.unit.sdk.conversing import DOWN, NO_CONNECTION, OVERLOADED, Script, refusal
 
 
 def outcome(state: int = transaction_pb2.TRANSACTION_STATE_CONFIRMED) -> Any:
@@ -243,6 +243,21 @@ def test_a_commit_of_unknown_outcome_is_not_rolled_back() -> None:
         script.drive(tx._commit())
 
     assert set(script.methods) == {"Try", "Commit"}
+
+
+@pytest.mark.parametrize(
+    ("replies", "asked"),
+    [([NO_CONNECTION], {"Try"}), ([DOWN, NO_CONNECTION], {"Try", "Rollback"})],
+)
+def test_only_what_may_have_been_begun_is_rolled_back(replies: list[Any], asked: set[str]) -> None:
+    script = Script(replies)
+    tx = opened(script, patience=0.5)
+    with pytest.raises(errors.CoordinatorUnavailable) as caught:
+        script.drive(try_(tx))
+    script.drive(tx._rollback("why"))
+
+    assert caught.value.sent == ("Rollback" in asked)
+    assert set(script.methods) == asked
 
 
 def test_a_rollback_is_not_waited_for_as_long_as_a_commit() -> None:
