@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -231,7 +232,8 @@ async def test_a_participant_that_is_killed_and_started_again_is_examined_across
         kill((tmp_path / "pid").read_text())
 
     assert ran.code == 0, ran.out + ran.err
-    assert "kiosk.sell: 22 held" in ran.out
+    # Its handlers are quick: some kills may all have come after the answers.
+    assert re.search(r"kiosk\.sell: (19|20|21|22) held", ran.out), ran.out
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,21 @@ async def test_a_participant_that_does_not_come_back_fails_the_cases_with_a_cras
     assert "was restarted and did not come back" in report.findings[-2].why
 
 
+async def test_kills_that_come_after_the_answer_are_no_trial(warehouse: Warehouse) -> None:
+    async def too_late() -> None:
+        """Kill nobody."""
+
+    async with warehouse.participant.serve() as server:
+        callee = RemoteCallee(server.endpoint)
+        subject = Subject("warehouse.tell", Kind.MESSAGE, lambda _: b"", restart=too_late)
+        report = await examine(callee, subject)
+        await callee.close()
+
+    (late,) = (finding for finding in report.findings if finding.mark is Mark.NOT_TRIED)
+    assert late.name == "crash-during-delivery"
+    assert "let handlers wait at their end" in late.why
+
+
 async def test_where_nothing_answers_is_said_in_a_sentence(tmp_path: Path) -> None:
     callee = RemoteCallee(f"unix:{tmp_path}/nobody")
 

@@ -36,6 +36,9 @@ __all__ = [
 
 # The cases without which no other says anything.
 _FIRST = 1
+_TOO_LATE = (
+    "not tried because every call was answered before the kill; let handlers wait at their end"
+)
 
 
 async def conformance(
@@ -134,6 +137,8 @@ async def _run(case: Case, callee: Callee, subject: Subject, *, begun: bool) -> 
             str(failure),
             tuple(map(str, trial.trace)),
         )
+    if trial.deaths and trial.late == trial.deaths:
+        return _not_tried(case, subject, _TOO_LATE)
     return Finding(case.name, subject.kind, case.sentence, Mark.HELD)
 
 

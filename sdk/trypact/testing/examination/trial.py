@@ -83,6 +83,8 @@ class Trial:
         self.subject = subject
         self.trace: list[Said | str] = []
         self._callee = callee
+        # How often the participant died in calls, and was too late: they had been answered.
+        self.deaths = self.late = 0
 
     def branch(self, branch_id: str = "b") -> Branch:
         """Make a branch that nobody has heard of."""
@@ -116,6 +118,8 @@ class Trial:
         """Call once, and have the participant killed and started again in the middle of it."""
         body = self._body(operation, branch, 1, None)
         answer = await self._callee.dying(operation, body, self._restart(), share)
+        self.deaths += 1
+        self.late += not isinstance(answer, Unknown)
         self._note(Said(operation, branch.branch_id, said(answer), 1, 1))
         await self._back()
 
