@@ -123,9 +123,9 @@ class Collector:
 
 def require_age(older_than: float, name: str = "older_than") -> None:
     """Raise ValueError for an age at which a call may still be on its way."""
-    if not older_than >= OLDER_THAN_MIN_S:
+    if not isinstance(older_than, int | float) or not older_than >= OLDER_THAN_MIN_S:
         raise ValueError(
-            f"{name}: {older_than} s; a call may be on its way for longer, "
+            f"{name}: {older_than!r} s; a call may be on its way for longer, "
             f"so at least {OLDER_THAN_MIN_S:.0f} s"
         )
 

@@ -394,3 +394,11 @@ def test_a_class_of_handlers_that_takes_arguments_is_made_by_the_service(
     ):
         participant.tcc("reserve")(Wanting)
     participant.tcc("reserve")(Wanting("here"))
+
+
+@pytest.mark.parametrize("age", ["3600", 59.0, float("nan")])
+def test_an_age_to_collect_at_is_seconds_and_no_less_than_a_call_may_take(
+    fence: SqlAlchemyFence, age: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"collect_older_than: {age!r} s; .* at least 60 s"):
+        trypact.Participant("shop", fence=fence, collect_older_than=age)
