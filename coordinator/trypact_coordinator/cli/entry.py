@@ -2,9 +2,14 @@
 
 import sys
 
+from trypact_coordinator.cli.failures import FAILED, INTERRUPTED
+
 
 def main() -> int:
-    """Run the command line; return its exit code. Without the extra, say how to install it."""
+    """Run the command line; return its exit code. Without the extra, say how to install it.
+
+    From here on Ctrl-C is a word and an exit code, while the rest is imported too.
+    """
     try:
         from trypact_coordinator.cli.main import main as run
     except ModuleNotFoundError as missing:
@@ -13,5 +18,8 @@ def main() -> int:
             f"  why: it needs {missing.name}\n"
             "   do: pip install 'trypact[server]'\n"
         )
-        return 1
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
     return run()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 from trypact_coordinator.cli import main as entry
+from trypact_coordinator.cli.failures import INTERRUPTED
 from trypact_coordinator.cli.main import main
 
 
@@ -27,6 +28,21 @@ def test_help_imports_nothing_heavy() -> None:
 
     assert ran.returncode == 0, ran.stderr
     assert "Exit codes: 0 ok" in ran.stdout
+
+
+def test_ctrl_c_is_heeded_before_everything_is_imported() -> None:
+    program = (
+        "import signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from trypact_coordinator.cli.entry import main\n"
+        "sys.exit(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (ran.returncode, ran.stderr) == (INTERRUPTED, "interrupted\n")
 
 
 @pytest.mark.parametrize(
