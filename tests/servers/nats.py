@@ -8,9 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.servers.process import NotSaid, ServerProcess, free_port
-
-_STARTS_MAX = 5
+from tests.servers.process import ServerProcess, start_on_port
 
 
 class NatsNotFound(Exception):
@@ -37,21 +35,11 @@ class NatsServer:
 
     def start(self) -> None:
         """Start it, on the port it had before if it had one."""
-        for _ in range(_STARTS_MAX):
-            port = self.port or free_port()
-            where = ("--addr", "127.0.0.1", "--port", str(port))
-            self._process = ServerProcess(
-                [self._program, "--jetstream", "--store_dir", self._folder, *where]
-            )
-            try:
-                self._process.wait_for("Server is ready")
-            except NotSaid as error:
-                self._process.kill()
-                said = str(error)
-            else:
-                self.port = port
-                return
-        raise RuntimeError(f"NATS did not start: {said}")
+        self._process, self.port = start_on_port(self._command, "Server is ready", self.port)
+
+    def _command(self, port: int) -> list[str | Path]:
+        where = ["--addr", "127.0.0.1", "--port", str(port)]
+        return [self._program, "--jetstream", "--store_dir", self._folder, *where]
 
     def kill(self) -> None:
         """Stop it at once, as a crash does."""

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
 # A bound for broken tests; what works answers long before.
 SECONDS_MAX = 30.0
+_STARTS_MAX = 5
 # Not by preexec_fn: Python code between fork and exec crashes now and then beside gRPC's threads.
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -129,3 +130,26 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def start_on_port(
+    command: Callable[[int], Sequence[str | Path]], ready: str, port: int = 0
+) -> tuple[ServerProcess, int]:
+    """Start a server on a port, or on a free one: another process may be quicker to take that.
+
+    Args:
+        command: of the server on that port.
+        ready: what it says once it serves.
+        port: 0 for any that is free.
+    """
+    for _ in range(_STARTS_MAX):
+        chosen = port or free_port()
+        process = ServerProcess(command(chosen))
+        try:
+            process.wait_for(ready)
+        except NotSaid as error:
+            process.kill()
+            said = str(error)
+        else:
+            return process, chosen
+    raise RuntimeError(f"the server did not start: {said}")

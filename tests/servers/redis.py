@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.servers.process import NotSaid, ServerProcess, free_port
+from tests.servers.process import ServerProcess, start_on_port
 
 _SETTINGS = {
     "bind": "127.0.0.1",
@@ -17,7 +17,6 @@ _SETTINGS = {
     "appendfsync": "always",
     "daemonize": "no",
 }
-_STARTS_MAX = 5
 
 
 class RedisNotFound(Exception):
@@ -45,20 +44,13 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, on the port it had before if it had one."""
-        for _ in range(_STARTS_MAX):
-            port = self.port or free_port()
-            settings = {**self._settings, "port": str(port), "dir": str(self._folder)}
-            given = [word for name, value in settings.items() for word in (f"--{name}", value)]
-            self._process = ServerProcess(["redis-server", *given])
-            try:
-                self._process.wait_for("Ready to accept connections")
-            except NotSaid as error:
-                self._process.kill()
-                said = str(error)
-            else:
-                self.port = port
-                return
-        raise RuntimeError(f"Redis did not start: {said}")
+        ready = "Ready to accept connections"
+        self._process, self.port = start_on_port(self._command, ready, self.port)
+
+    def _command(self, port: int) -> list[str | Path]:
+        settings = {**self._settings, "port": str(port), "dir": str(self._folder)}
+        given = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        return ["redis-server", *given]
 
     def kill(self) -> None:
         """Stop it at once, as a crash does."""
