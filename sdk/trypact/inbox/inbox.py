@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table
 
+from trypact._arguments import require_number
 from trypact._local_transaction import Queries, Query, Work, perform, perform_async
 from trypact._schema import create_table
 from trypact.clock import now_us
-from trypact.errors import InvalidRequest
 from trypact.inbox.tables import WAITING, State, Statements, inbox_table
 from trypact.limits import shortened
 from trypact.outbox.message import GROUP_BYTES_MAX, Message, text_of
@@ -106,8 +106,7 @@ class Inbox:
         table: Table | None = None,
         now: Callable[[], int] = now_us,
     ) -> None:
-        if attempts_max < 1:
-            raise InvalidRequest(f"attempts_max: is {attempts_max}; allowed: at least 1")
+        require_number("attempts_max", attempts_max, 1, 1_000_000)
         self._attempts_max = attempts_max
         self.group = text_of("group", group, GROUP_BYTES_MAX, required=True)
         self.table = inbox_table(MetaData()) if table is None else table

@@ -23,6 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as TimedOut
 
+from trypact._arguments import require_number
 from trypact.errors import InvalidRequest, TrypactError
 from trypact.outbox.message import Message, received
 from trypact.outbox.publisher import Arrived, Failed, Published, Unknown
@@ -76,8 +77,8 @@ class RedisPublisher:
         redis: a client of redis-py's asyncio.
         prefix: of all keys.
         remember: seconds during which a message is not added again, however often it is published.
-            Longer than a relay may be down.
-        length_max: about how many entries a stream keeps; 0 for all. Entries that nobody has
+            Longer than a relay may be down, and at most a year.
+        length_max: about how many entries a stream keeps, at most 100 000 000; 0 for all. Entries that nobody has
             read yet are dropped like others, so leave room.
 
         >>> from redis.asyncio import Redis
@@ -95,10 +96,8 @@ class RedisPublisher:
         length_max: int = 0,
     ) -> None:
         _require_awaited(redis)
-        if remember < 1:
-            raise InvalidRequest(f"remember: is {remember} s; allowed: at least 1")
-        if length_max < 0:
-            raise InvalidRequest(f"length_max: is {length_max}; allowed: at least 0")
+        require_number("remember", remember, 1, 366 * DAY_S, "seconds")
+        require_number("length_max", length_max, 0, 100_000_000)
         self._redis = redis
         self._prefix = prefix
         self._limits = (remember, length_max)
@@ -206,10 +205,8 @@ class RedisSubscription:
         _require_awaited(redis)
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise InvalidRequest("redis: decodes responses; allowed: decode_responses=False")
-        if not 0.0 <= idle <= DAY_S:
-            raise InvalidRequest(f"idle: is {idle} s; allowed: 0 to {DAY_S}")
-        if not 1 <= batch <= 1_000:
-            raise InvalidRequest(f"batch: is {batch}; allowed: 1 to 1000")
+        require_number("idle", idle, 0, DAY_S, "seconds")
+        require_number("batch", batch, 1, 1_000)
         self._redis = redis
         self._stream = stream_of(topic, prefix)
         self._group = group

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from trypact._arguments import require_number
 from trypact._local_transaction import LocalDatabase
-from trypact.errors import InvalidRequest
 from trypact.ids import new_xid
 from trypact.limits import shortened
 from trypact.outbox.message import Message, State
@@ -64,21 +64,16 @@ class Pace:
 
     def __post_init__(self) -> None:
         for name in ("poll", "timeout", "retry_first", "retry_most", "purge"):
-            _require(name, getattr(self, name), 0.001, _DAY_S)
-        _require("batch", self.batch, 1, BATCH_MAX)
-        _require("failures_max", self.failures_max, 1, 1_000_000)
+            require_number(name, getattr(self, name), 0.001, _DAY_S, "seconds")
+        require_number("batch", self.batch, 1, BATCH_MAX)
+        require_number("failures_max", self.failures_max, 1, 1_000_000)
         if self.keep is not None:
-            _require("keep", self.keep, 0, 36_500 * _DAY_S)
+            require_number("keep", self.keep, 0, 3_660 * _DAY_S, "seconds")
 
     def backoff(self, attempt: int, part: float) -> float:
         """Return the seconds after that attempt; `part`, from 0 to 1, is the random part."""
         longest = min(self.retry_most, self.retry_first * 2.0 ** min(attempt - 1, 60))
         return longest * (1.0 - part / 2.0)
-
-
-def _require(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise InvalidRequest(f"{name}: is {value}; allowed: {least} to {most:g}")
 
 
 class Claimed(NamedTuple):

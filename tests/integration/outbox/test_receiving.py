@@ -279,14 +279,21 @@ async def test_what_cannot_be_received_is_refused_at_the_door(
     async with Redis.from_url(redis_server.url, decode_responses=True) as decoding:
         with pytest.raises(trypact.errors.InvalidRequest, match="decode_responses=False"):
             subscribe(decoding)
-    with pytest.raises(trypact.errors.InvalidRequest, match="idle: is -1 s; allowed: 0 to 86400"):
+    with pytest.raises(trypact.errors.InvalidRequest, match="idle: is -1; allowed: 0 to 86400 s"):
         subscribe(client, idle=-1)
     with pytest.raises(trypact.errors.InvalidRequest, match="batch: is 0; allowed: 1 to 1000"):
         subscribe(client, batch=0)
-    with pytest.raises(trypact.errors.InvalidRequest, match="remember: is 0 s"):
+    with pytest.raises(
+        trypact.errors.InvalidRequest, match="remember: is 0; allowed: 1 to 31622400"
+    ):
         RedisPublisher(client, remember=0)
-    with pytest.raises(trypact.errors.InvalidRequest, match="length_max: is -1; allowed: at least"):
+    with pytest.raises(trypact.errors.InvalidRequest, match="remember: is 31622401"):
+        RedisPublisher(client, remember=31_622_401)
+    with pytest.raises(trypact.errors.InvalidRequest, match="length_max: is -1; allowed: 0 to"):
         RedisPublisher(client, length_max=-1)
+    with pytest.raises(trypact.errors.InvalidRequest, match="length_max: is 100000001"):
+        RedisPublisher(client, length_max=100_000_001)
+    RedisPublisher(client, remember=31_622_400, length_max=100_000_000)
 
 
 def test_the_packages_import_what_is_optional_only_when_it_is_asked_for() -> None:
