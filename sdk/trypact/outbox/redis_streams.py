@@ -78,8 +78,8 @@ class RedisPublisher:
         prefix: of all keys.
         remember: seconds during which a message is not added again, however often it is published.
             Longer than a relay may be down, and at most a year.
-        length_max: about how many entries a stream keeps, at most 100 000 000; 0 for all. Entries that nobody has
-            read yet are dropped like others, so leave room.
+        length_max: about how many entries a stream keeps, at most 100 000 000; 0 for all. Entries
+            that nobody has read yet are dropped like others, so leave room.
 
         >>> from redis.asyncio import Redis
         >>> async with Redis.from_url("redis://127.0.0.1:6379") as redis:
