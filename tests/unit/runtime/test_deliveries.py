@@ -7,10 +7,12 @@ import pytest
 from msgspec.structs import replace
 from trypact_coordinator.core.errors import (
     InvalidArgument,
+    LimitExceeded,
     ParticipantUnavailable,
     UnknownTransaction,
 )
 from trypact_coordinator.core.events import Ok
+from trypact_coordinator.core.limits import BRANCHES_MAX
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import BranchSpec, Kind, On
 from trypact_coordinator.ports import Instance
@@ -58,3 +60,24 @@ async def test_what_comes_with_the_first_try_and_has_a_try_itself_begins_nothing
         await shop.coordinator.try_branch("x", spec, STOCK, (COUPON,))
     with pytest.raises(UnknownTransaction):
         await shop.coordinator.get("x")
+
+
+async def test_each_subscriber_counts_as_a_branch_and_too_many_begin_nothing(shop: Shop) -> None:
+    paid = BranchSpec("paid", Kind.MESSAGE, "", topic="order.paid")
+    registry = shop.coordinator.registry
+    for number in range(BRANCHES_MAX):
+        actions, topics = (("add", (Kind.MESSAGE,)),), (("order.paid", "add"),)
+        await registry.register(
+            Instance(f"points{number}", "1", f"points:{number}", actions, 0, topics=topics)
+        )
+    with pytest.raises(LimitExceeded, match="branches: would be 257; allowed: at most 256"):
+        await shop.coordinator.execute(spec_of("x"), (STOCK, paid), Reply.DECIDED)
+    with pytest.raises(UnknownTransaction):
+        await shop.coordinator.get("x")
+
+    await registry.register(Instance("points0", "1", "points:0", (("add", (Kind.MESSAGE,)),), 0))
+    executed = asyncio.create_task(
+        shop.coordinator.execute(spec_of("x"), (STOCK, paid), Reply.DECIDED)
+    )
+    await shop.answer(Ok())
+    assert len((await executed).branches) == BRANCHES_MAX
