@@ -204,6 +204,8 @@ class ExecuteStream:
         self, request: Request, reply: Transaction | bytes, size_bytes: int = _REPLY_BYTES
     ) -> None:
         self._open.discard(request)
+        # It knows the request in turn: a circle that only the garbage collector would find.
+        request.watcher = None
         self._patience.cancel(request)
         self._outbox.put((request.id, reply), size_bytes)
 
