@@ -25,6 +25,9 @@ FOLDER = ROOT / "requirements"
 EXTRAS = {"dev": "dev", "shop": "shop"}
 # Hatchling's editable install asks for `editables`.
 BUILD = ["hatchling>=1.27", "editables>=0.5"]
+# What our requirements ask for on Python before 3.11.3 alone (redis does), which Debian 12 has; the
+# files are compiled on one Python, whichever that is, and would leave it out on a newer one.
+OLDER_PYTHON = {"redis": "async-timeout>=4.0.3"}
 HEADER = """\
 # Pinned from pyproject.toml by `make requirements`; not edited by hand.
 """
@@ -50,6 +53,8 @@ def wanted(extra: str | None, project: dict[str, Any]) -> list[Requirement]:
                 queue.extend(requirement.extras)
             else:
                 found.append(requirement)
+                if older := OLDER_PYTHON.get(requirement.name):
+                    found.append(Requirement(older))
     return found
 
 
