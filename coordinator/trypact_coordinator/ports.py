@@ -214,13 +214,17 @@ class Journal(Protocol):
 # ---------------------------------------------------------------- the transport
 
 
+# Takes the answer to a call.
+Done = Callable[[Call, Answer], None]
+
+
 class Transport(Protocol):
     """Carries calls to participants."""
 
-    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Done) -> None:
         """Send one call to an endpoint.
 
-        `done` is called exactly once, later, within the call's time-out.
+        `done` is called with it exactly once, later, within the call's time-out.
 
         Whatever goes wrong (no connection, a time-out, an unreadable answer) is Unknown. Never
         raises, never blocks and never calls `done` before it returns.

@@ -280,8 +280,8 @@ def test_the_sweeper_forgets_timers(monkeypatch: pytest.MonkeyPatch):
 def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
     send = Dispatcher._send
 
-    def leaks(self: Dispatcher, lane: Any, call: Any, take: Any, now: int) -> None:
-        send(self, lane, call, take, now)
+    def leaks(self: Dispatcher, lane: Any, call: Any, now: int) -> None:
+        send(self, lane, call, now)
         if call.operation is Operation.CANCEL:
             lane.in_flight += 1
 
@@ -290,9 +290,9 @@ def test_a_lane_that_leaks_its_room(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_lane_without_a_bound(monkeypatch: pytest.MonkeyPatch):
-    def dispatch(self: Dispatcher, calls: Any, take: Any) -> None:
+    def dispatch(self: Dispatcher, calls: Any) -> None:
         for call in calls:
-            self._send(self._lane_of_action(call.branch.action), call, take, self._clock.now())
+            self._send(self._lane_of_action(call.branch.action), call, self._clock.now())
 
     monkeypatch.setattr(Dispatcher, "dispatch", dispatch)
     caught("I8: .* calls in flight")

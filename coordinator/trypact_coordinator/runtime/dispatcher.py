@@ -17,17 +17,25 @@ from trypact_coordinator.core.events import Answer, Answered, Retry, Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.core.transaction import Decision, Operation, participant_of
-from trypact_coordinator.ports import Clock, Transport
+from trypact_coordinator.ports import Clock, Done, Transport
 from trypact_coordinator.runtime.breaker import Breaker, BreakerState
 from trypact_coordinator.runtime.meters import Attempts, Meters
 from trypact_coordinator.runtime.settings import RuntimeSettings
 
 
+class Route(Protocol):
+    """Where one participant is."""
+
+    def next_endpoint(self, now: int) -> str | None:
+        """Return where the next call to it goes; None if no instance is known."""
+        ...
+
+
 class Routes(Protocol):
     """Where participants are."""
 
-    def endpoint(self, participant: str, now: int) -> str | None:
-        """Return where the next call to a participant goes; None if it was never registered."""
+    def route(self, participant: str) -> Route | None:
+        """Return the way to a participant, for good; None if it was never registered."""
         ...
 
 
@@ -36,6 +44,7 @@ _CLOSED = BreakerState.CLOSED
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
+LaneDone = Callable[["Lane", Call, Answer], None]
 
 
 class LaneView(msgspec.Struct, frozen=True, gc=False):
@@ -49,15 +58,21 @@ class LaneView(msgspec.Struct, frozen=True, gc=False):
 class Lane:
     """The calls of one participant: those in flight, and two queues for those that wait."""
 
-    def __init__(self, name: str, settings: RuntimeSettings, attempts: Attempts) -> None:
+    def __init__(
+        self, name: str, settings: RuntimeSettings, attempts: Attempts, done: LaneDone
+    ) -> None:
         self.name = name
         self.attempts = attempts
+        # Takes the answers of this lane's calls.
+        self.done: Done = partial(done, self)
+        # None until the participant has registered.
+        self.route: Route | None = None
         self.in_flight = 0
         # What its latest unknown answer said, for those who are told that the breaker is open.
         self.last_error = ""
         # What follows a decision goes before what is new.
-        self.decided: deque[tuple[Call, Taker]] = deque()
-        self.new: deque[tuple[Call, Taker]] = deque()
+        self.decided: deque[Call] = deque()
+        self.new: deque[Call] = deque()
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_ms * MILLISECOND)
 
     @property
@@ -77,7 +92,11 @@ class Dispatcher:
         meters: counts what becomes of each call.
         defer: runs a function in a later turn of the event loop.
         recovered: told of a participant that answers again after its breaker was open.
+
+    `take` gets all answers; whoever dispatches sets it first.
     """
+
+    take: Taker
 
     def __init__(
         self,
@@ -103,8 +122,8 @@ class Dispatcher:
         # The same ones by the action of a call, which is what is known of it.
         self._lanes_of_actions: dict[str, Lane] = {}
 
-    def dispatch(self, calls: Sequence[Call], take: Taker) -> None:
-        """Send calls, each now or when its lane has room; `take` gets the answers."""
+    def dispatch(self, calls: Sequence[Call]) -> None:
+        """Send calls, each now or when its lane has room."""
         now = self._clock.now()
         for call in calls:
             action = call.branch.action
@@ -115,11 +134,11 @@ class Dispatcher:
             else:
                 queue, room = lane.decided, self._room
             if not queue and lane.in_flight < room:
-                self._send(lane, call, take, now)
+                self._send(lane, call, now)
             elif len(queue) < self._settings.lane_queue_max:
-                queue.append((call, take))
+                queue.append(call)
             else:
-                self._decline(lane, call, take, "too many calls wait for this participant")
+                self._decline(lane, call, "too many calls wait for this participant")
 
     def view(self, participant: str) -> LaneView:
         """Return how a participant's lane stands."""
@@ -130,7 +149,8 @@ class Dispatcher:
         lane = self._lanes.get(participant)
         if lane is None:
             attempts = self._meters.attempts_of(participant)
-            lane = self._lanes[participant] = Lane(participant, self._settings, attempts)
+            lane = Lane(participant, self._settings, attempts, self._done)
+            self._lanes[participant] = lane
         return lane
 
     def _lane_of_action(self, action: str) -> Lane:
@@ -141,33 +161,34 @@ class Dispatcher:
         """Send what waits, as far as there is room."""
         now = self._clock.now()
         while lane.decided and lane.in_flight < self._room:
-            self._send(lane, *lane.decided.popleft(), now)
+            self._send(lane, lane.decided.popleft(), now)
         while lane.new and lane.in_flight < self._room_for_new:
-            self._send(lane, *lane.new.popleft(), now)
+            self._send(lane, lane.new.popleft(), now)
 
-    def _send(self, lane: Lane, call: Call, take: Taker, now: int) -> None:
+    def _send(self, lane: Lane, call: Call, now: int) -> None:
         if call.operation is _TRY:
             left_us = call.not_after - now
             if left_us <= 0:
                 why = "the call waited longer than its time-out for its turn"
-                self._decline(lane, call, take, why)
+                self._decline(lane, call, why)
                 return
             spares = lane.breaker.state is not _CLOSED and _is_new(call)
             if spares and (wait_us := lane.breaker.retry_in_us(now)):
                 why = f"spared while its breaker is open; it last said: {lane.last_error}"
-                self._decline(lane, call, take, why, wait_us // MILLISECOND + 1)
+                self._decline(lane, call, why, wait_us // MILLISECOND + 1)
                 return
             left_ms = left_us // MILLISECOND or 1
             if left_ms < call.timeout_ms:
                 call = replace(call, timeout_ms=left_ms)
-        endpoint = self._routes.endpoint(lane.name, now)
+        route = lane.route = lane.route or self._routes.route(lane.name)
+        endpoint = route.next_endpoint(now) if route is not None else None
         if endpoint is None:
-            self._decline(lane, call, take, "no instance of the participant is registered")
+            self._decline(lane, call, "no instance of the participant is registered")
             return
         lane.in_flight += 1
-        self._transport.send(call, endpoint, partial(self._done, lane, call, take))
+        self._transport.send(call, endpoint, lane.done)
 
-    def _done(self, lane: Lane, call: Call, take: Taker, answer: Answer) -> None:
+    def _done(self, lane: Lane, call: Call, answer: Answer) -> None:
         """Take the answer of a call that was sent."""
         lane.in_flight -= 1
         lane.attempts[call.operation, type(answer)] += 1
@@ -176,15 +197,15 @@ class Dispatcher:
             lane.last_error = answer.error
         elif lane.breaker.succeeded():
             self._recovered(lane.name)
-        take(call.xid, Answered(call.branch.id, call.operation, call.attempt, answer))
+        self.take(call.xid, Answered(call.branch.id, call.operation, call.attempt, answer))
         if lane.decided or lane.new:
             self._pump(lane)
 
-    def _decline(self, lane: Lane, call: Call, take: Taker, why: str, after_ms: int = 0) -> None:
+    def _decline(self, lane: Lane, call: Call, why: str, after_ms: int = 0) -> None:
         """Answer a call that was never sent, in a later turn as the contract of `done` asks."""
         lane.attempts[call.operation, None] += 1
         declined = Answered(call.branch.id, call.operation, call.attempt, Retry(after_ms, why))
-        self._defer(partial(take, call.xid, declined))
+        self._defer(partial(self.take, call.xid, declined))
 
 
 def _is_new(call: Call) -> bool:

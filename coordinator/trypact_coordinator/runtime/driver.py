@@ -79,6 +79,7 @@ class Driver:
         self._journal = journal
         self._writer = writer
         self._dispatcher = dispatcher
+        dispatcher.take = self._answered
         self._clock = clock
         self._policy = policy
         self._evict_after_us = evict_after_ms * MILLISECOND
@@ -302,7 +303,7 @@ class Driver:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
         if outcome.calls:
-            self._dispatcher.dispatch(outcome.calls, self._answered)
+            self._dispatcher.dispatch(outcome.calls)
         if asked is not None and not asked.done():
             asked.set_result(tx)
         if slot.watchers:

@@ -79,8 +79,12 @@ class _Participant:
             self._live_until = min((i.renewed_at + self._lapse_us for i in live), default=0)
         return self._live
 
-    def next_endpoint(self, now: int) -> str:
-        endpoints = self.live(now) or [i.endpoint for i in self.instances.values()]
+    def next_endpoint(self, now: int) -> str | None:
+        """Return where the next call goes: live instances in turn, else any that was ever known."""
+        live = self._live if now < self._live_until else self.live(now)
+        endpoints = live or [i.endpoint for i in self.instances.values()]
+        if not endpoints:
+            return None
         self._turn += 1
         return endpoints[self._turn % len(endpoints)]
 
@@ -253,12 +257,9 @@ class Registry:
             f"{_nearest(verb, participant.kinds_of)}; it has: {_listed(participant.kinds_of)}"
         )
 
-    def endpoint(self, participant: str, now: int) -> str | None:
-        """Return where the next call goes: live instances in turn, else any that was ever known."""
-        known = self._participants.get(participant)
-        if known is None or not known.instances:
-            return None
-        return known.next_endpoint(now)
+    def route(self, participant: str) -> _Participant | None:
+        """Return the way to a participant, which stays the same; None before it registers."""
+        return self._participants.get(participant)
 
     def overview(self) -> tuple[ParticipantView, ...]:
         """Return every participant, by name."""

@@ -5,7 +5,6 @@ their calls by key, in whatever order they come.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,14 +13,16 @@ from grpc.aio import EOF  # type: ignore[attr-defined]
 from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core import limits
-from trypact_coordinator.core.events import Answer, Unknown
+from trypact_coordinator.core.events import Unknown
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.outbox import Outbox
+from trypact_coordinator.ports import Done
 from trypact_coordinator.text import shorten
 from trypact_coordinator.transport import wire
 
-Done = Callable[[Answer], None]
 Key = tuple[str, str, int, int]
+# A call on its way, who takes its answer, and when its time-out has passed, by the loop's clock.
+Sent = tuple[Call, Done, float]
 
 # Time-outs are looked at this often, those of all calls together: that costs less than to note
 # one down for each call and to strike it out again.
@@ -34,8 +35,8 @@ class DriveStream:
     """Calls on their way over one stream, from its opening to its end."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox[tuple[Call, float]] = Outbox()
-        self._waiting: dict[Key, tuple[Call, Done, float]] = {}
+        self._outbox: Outbox[Sent] = Outbox()
+        self._waiting: dict[Key, Sent] = {}
         self._loop = asyncio.get_running_loop()
         self._look_handle: asyncio.TimerHandle | None = None
         # Anything at all came back.
@@ -45,17 +46,17 @@ class DriveStream:
         """Return how many calls have no answer yet."""
         return len(self._waiting)
 
-    def send(self, call: Call, done: Done) -> None:
-        """Send a call with whatever else is ready."""
+    def send(self, call: Call, done: Done, now: float) -> None:
+        """Send a call with whatever else is ready; `now` is by the loop's clock."""
         branch = call.branch
         key = (call.xid, branch.id, call.operation, call.attempt)
         if key in self._waiting:
             # Only a transaction that was reloaded sends the same call again.
-            earlier = self._waiting[key][1]
-            self._loop.call_soon(earlier, Unknown("ABORTED: the same call was sent again"))
-        due_at = self._loop.time() + call.timeout_ms / 1000
-        self._waiting[key] = (call, done, due_at)
-        self._outbox.put((call, due_at), len(branch.payload) + _CALL_BYTES)
+            earlier, taker, _ = self._waiting[key]
+            again = Unknown("ABORTED: the same call was sent again")
+            self._loop.call_soon(taker, earlier, again)
+        sent = self._waiting[key] = (call, done, now + call.timeout_ms / 1000)
+        self._outbox.put(sent, len(branch.payload) + _CALL_BYTES)
         if self._look_handle is None:
             self._look_handle = self._loop.call_later(_LOOK_EVERY_SECONDS, self._look)
 
@@ -85,8 +86,8 @@ class DriveStream:
 
     def give_up(self, answer: Unknown) -> None:
         """Answer every call that has no answer yet."""
-        for _, done in self.abandon():
-            done(answer)
+        for call, done in self.abandon():
+            done(call, answer)
 
     def abandon(self) -> list[tuple[Call, Done]]:
         """Return every call that has no answer yet, and forget them."""
@@ -102,7 +103,7 @@ class DriveStream:
             async for batch in self._outbox:
                 now = self._loop.time()
                 # A call whose time-out passed before its turn came is not sent at all.
-                timely = [call for call, due_at in batch if due_at > now]
+                timely = [call for call, _, due_at in batch if due_at > now]
                 if timely:
                     await stream.write(wire.drive_request(timely))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -110,13 +111,14 @@ class DriveStream:
 
     def _take(self, item: participant_pb2.DriveResponse.Item) -> None:
         key = (item.xid, item.branch_id, item.operation, item.attempt)
-        waiting = self._waiting.pop(key, None)
-        if waiting is None:
+        sent = self._waiting.pop(key, None)
+        if sent is None:
             return  # its time-out has passed
+        call, done, _ = sent
         answer = wire.decode(item.answer)
         if answer is wire.EMPTY_ANSWER and item.error:
             answer = Unknown(shorten(item.error, limits.REASON_BYTES_MAX))
-        waiting[1](answer)
+        done(call, answer)
 
     def _look(self) -> None:
         """Answer the calls whose time-out has passed."""
@@ -125,10 +127,10 @@ class DriveStream:
         late = [key for key, (_, _, due_at) in self._waiting.items() if due_at <= now]
         if late:
             # Before anything new is sent: a participant that does not read must not collect them.
-            self._outbox.drop(lambda item: item[1] <= now)
+            self._outbox.drop(lambda sent: sent[2] <= now)
         for key in late:
-            _, done, _ = self._waiting.pop(key)
-            done(Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
+            call, done, _ = self._waiting.pop(key)
+            done(call, Unknown("DEADLINE_EXCEEDED: no answer within the call's time-out"))
         if self._waiting and self._look_handle is None:
             self._look_handle = self._loop.call_later(_LOOK_EVERY_SECONDS, self._look)
 

@@ -7,7 +7,6 @@ is answered exactly once; what cannot be read as an answer is Unknown, with the 
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -17,6 +16,7 @@ from trypact.v1 import participant_pb2
 
 from trypact_coordinator.core.events import Answer
 from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.ports import Done
 from trypact_coordinator.transport import wire
 from trypact_coordinator.transport.drive import DriveStream
 from trypact_coordinator.transport.unary import Unary
@@ -65,10 +65,10 @@ class GrpcTransport:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Done) -> None:
         """Send one call; `done` gets its answer, exactly once, in a later turn of the loop."""
         if self._closed:
-            asyncio.get_running_loop().call_soon(done, wire.CLOSED)
+            asyncio.get_running_loop().call_soon(done, call, wire.CLOSED)
         else:
             self._link(endpoint).send(call, done)
 
@@ -137,16 +137,16 @@ class Link:
         streamed = len(self._stream) if self._stream is not None else 0
         return streamed + len(self._calling)
 
-    def send(self, call: Call, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, done: Done) -> None:
         """Send one call, by stream where that is served."""
-        self.used_at = self._loop.time()
+        now = self.used_at = self._loop.time()
         if self._stream is None:
-            if self.used_at < self._unary_until:
+            if now < self._unary_until:
                 self._send_unary(call, done)
                 return
             self._stream = DriveStream()
             self._carrying = self._loop.create_task(self._carry(self._stream))
-        self._stream.send(call, done)
+        self._stream.send(call, done, now)
 
     async def check(self, timeout: float) -> health_pb2.HealthCheckResponse:
         """Ask the health service about the whole server. Raises AioRpcError."""
@@ -185,10 +185,10 @@ class Link:
         for call, done in stream.abandon():
             self._send_unary(call, done)
 
-    def _send_unary(self, call: Call, done: Callable[[Answer], None]) -> None:
+    def _send_unary(self, call: Call, done: Done) -> None:
         def finish(task: asyncio.Task[Answer]) -> None:
             self._calling.discard(task)
-            done(_answer_of(task))
+            done(call, _answer_of(task))
 
         task = self._loop.create_task(self._unary.call(call))
         self._calling.add(task)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from trypact_coordinator.core.events import Answer, Unknown
 from trypact_coordinator.core.outcome import Call
+from trypact_coordinator.ports import Done
 
 Served = Callable[[Call], Awaitable[Answer]]
 
@@ -28,10 +29,10 @@ class LoopbackTransport:
         # Strong references to the coroutines, which outlive their time-outs.
         self._running: set[asyncio.Task[Answer]] = set()
 
-    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Done) -> None:
         """Send one call; `done` gets its answer, exactly once, in a later turn of the loop."""
         loop = asyncio.get_running_loop()
-        exchange = _Exchange(self._exchanges, done)
+        exchange = _Exchange(self._exchanges, call, done)
         serve = self._endpoints.get(endpoint)
         if serve is None:
             loop.call_soon(exchange.answer, Unknown(f"nothing serves {endpoint}"))
@@ -56,8 +57,9 @@ class LoopbackTransport:
 class _Exchange:
     """One call until it is answered."""
 
-    def __init__(self, open_: "set[_Exchange]", done: Callable[[Answer], None]) -> None:
+    def __init__(self, open_: "set[_Exchange]", call: Call, done: Done) -> None:
         self._open = open_
+        self._call = call
         self._done = done
         self.timer: asyncio.TimerHandle | None = None
         open_.add(self)
@@ -69,7 +71,7 @@ class _Exchange:
         self._open.discard(self)
         if self.timer is not None:
             self.timer.cancel()
-        self._done(answer)
+        self._done(self._call, answer)
 
     def take(self, task: asyncio.Task[Answer]) -> None:
         """Take the answer from the coroutine that served the call."""

@@ -60,7 +60,8 @@ def decode(answer: transaction_pb2.Answer) -> Answer:
     """Read a participant's answer; what breaks the contract is Unknown."""
     kind = answer.WhichOneof("kind")
     if kind == "ok":
-        result, expires_at_us = answer.ok.result, answer.ok.expires_at_us
+        ok = answer.ok
+        result, expires_at_us = ok.result, ok.expires_at_us
         if not (result or expires_at_us):
             return _OK
         if len(result) > limits.RESULT_BYTES_MAX:

@@ -15,7 +15,7 @@ from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.policy import Policy
 from trypact_coordinator.core.transaction import Transaction
 from trypact_coordinator.journal.memory import MemoryJournal, MemoryStore
-from trypact_coordinator.ports import Appended, Due, Write
+from trypact_coordinator.ports import Appended, Done, Due, Write
 from trypact_coordinator.runtime.clock import JournalClock
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.failpoints import Failpoints
@@ -187,7 +187,7 @@ class _MortalTransport(LoopbackTransport):
         super().__init__(endpoints)
         self._process = process
 
-    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Done) -> None:
         """See Transport."""
         process = self._process
         if not process.alive:
@@ -195,10 +195,10 @@ class _MortalTransport(LoopbackTransport):
         what = f"{call.operation.name} {call.xid}/{call.branch_id} #{call.attempt}"
         process.note(f"{process.name}: sends {what} to {endpoint}")
 
-        def heard(answer: Answer) -> None:
+        def heard(call: Call, answer: Answer) -> None:
             if process.alive:
                 process.note(f"{process.name}: hears of {what}: {answer}")
-                done(answer)
+                done(call, answer)
 
         super().send(call, endpoint, heard)
         process.sent(process)

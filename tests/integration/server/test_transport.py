@@ -55,7 +55,7 @@ async def send(transport: GrpcTransport, endpoint: str, call: Call) -> Answer:
     answers: list[Answer] = []
     first = loop.create_future()
 
-    def done(answer: Answer) -> None:
+    def done(_call: Call, answer: Answer) -> None:
         answers.append(answer)
         if not first.done():
             first.set_result(answer)
@@ -211,7 +211,7 @@ async def test_a_bug_of_whoever_takes_an_answer_costs_the_next_calls_nothing(
     loop.set_exception_handler(lambda *_: None)
     taken = asyncio.Event()
 
-    def fails(answer: Answer) -> None:
+    def fails(_call: Call, _answer: Answer) -> None:
         taken.set()
         raise ZeroDivisionError("a bug")
 
@@ -239,7 +239,7 @@ async def test_a_call_sent_in_the_turn_of_closing_is_answered_too(
 ) -> None:
     transport = GrpcTransport()
     answered = asyncio.get_running_loop().create_future()
-    transport.send(a_call(), participant.endpoint, answered.set_result)
+    transport.send(a_call(), participant.endpoint, lambda _, answer: answered.set_result(answer))
 
     await transport.close()
 

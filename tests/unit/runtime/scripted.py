@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from trypact_coordinator.core.events import Answer
 from trypact_coordinator.core.outcome import Call
 from trypact_coordinator.core.transaction import BranchSpec, Decision, Kind, Operation
+from trypact_coordinator.ports import Done
 
 SECOND = 1_000_000
 
@@ -34,10 +36,10 @@ class HandTransport:
         self._next_send = asyncio.get_running_loop().create_future()
         return self._next_send
 
-    def send(self, call: Call, endpoint: str, done: Callable[[Answer], None]) -> None:
+    def send(self, call: Call, endpoint: str, done: Done) -> None:
         self.sent.append(call)
         self.endpoints.append(endpoint)
-        self._done.append(done)
+        self._done.append(partial(done, call))
         if self._next_send is not None and not self._next_send.done():
             self._next_send.set_result(None)
 

@@ -17,14 +17,24 @@ from tests.unit.runtime.scripted import SECOND, HandClock, HandTransport, branch
 SETTINGS = RuntimeSettings(lane_calls_max=4, lane_reserved=2, lane_queue_max=3, breaker_failures=2)
 
 
+class Route:
+    """Where one participant is; None once its last instance was taken off."""
+
+    def __init__(self, endpoint: str | None) -> None:
+        self.endpoint = endpoint
+
+    def next_endpoint(self, now: int) -> str | None:
+        return self.endpoint
+
+
 class Routes:
-    """Where each participant is; a participant without an endpoint is not registered."""
+    """Where each participant is."""
 
     def __init__(self) -> None:
-        self.endpoints = {"inventory": "i:1", "coupon": "c:1"}
+        self.routes = {"inventory": Route("i:1"), "coupon": Route("c:1")}
 
-    def endpoint(self, participant: str, now: int) -> str | None:
-        return self.endpoints.get(participant)
+    def route(self, participant: str) -> Route | None:
+        return self.routes.get(participant)
 
 
 class Bench:
@@ -47,6 +57,7 @@ class Bench:
             self.deferred.append,
             self.recovered.append,
         )
+        self.dispatcher.take = lambda _xid, answered: self.answers.append(answered)
 
     def dispatch(
         self,
@@ -56,8 +67,7 @@ class Bench:
         attempt: int = 1,
     ) -> None:
         self.dispatcher.dispatch(
-            [replace(call(operation, branch_id, action=action), attempt=attempt)],
-            lambda _xid, answered: self.answers.append(answered),
+            [replace(call(operation, branch_id, action=action), attempt=attempt)]
         )
 
     def run_deferred(self) -> None:
@@ -197,14 +207,28 @@ def test_a_try_with_no_way_back_leaves_as_what_follows_a_decision(going_forward:
     bench = Bench()
     for number in range(3):
         bench.dispatch(Operation.TRY, f"try{number}")
-    bench.dispatcher.dispatch([going_forward], lambda _xid, _answered: None)
+    bench.dispatcher.dispatch([going_forward])
     assert bench.sent_ids() == ["try0", "try1", going_forward.branch_id]
 
     for _ in range(SETTINGS.breaker_failures):
         bench.transport.answer(Unknown("no"))
     assert bench.dispatcher.view("inventory").breaker is BreakerState.OPEN
-    bench.dispatcher.dispatch([going_forward], lambda _xid, _answered: None)
+    bench.dispatcher.dispatch([going_forward])
     assert bench.sent_ids()[-1] == going_forward.branch_id
+
+
+def test_a_participant_is_called_once_it_has_registered_and_not_without_an_instance() -> None:
+    bench = Bench()
+    late = Route(None)
+    bench.dispatch(Operation.TRY, "before", "points.add")
+    bench.routes.routes["points"] = late
+    bench.dispatch(Operation.TRY, "nowhere", "points.add")
+    late.endpoint = "p:1"
+    bench.dispatch(Operation.TRY, "there", "points.add")
+    bench.run_deferred()
+
+    assert bench.sent_ids() == ["there"]
+    assert [answered.branch_id for answered in bench.answers] == ["before", "nowhere"]
 
 
 def test_a_participant_nobody_registered_is_asked_again_later() -> None:

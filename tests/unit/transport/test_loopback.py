@@ -20,7 +20,7 @@ async def sent(
     answers: list[Answer] = []
     answered = asyncio.Event()
 
-    def done(answer: Answer) -> None:
+    def done(_call: Call, answer: Answer) -> None:
         answers.append(answer)
         answered.set()
 
@@ -76,7 +76,7 @@ async def test_closing_makes_what_is_in_flight_unknown():
 
     transport = LoopbackTransport({"shop": serve})
     answers: list[Answer] = []
-    transport.send(a_call(), "shop", answers.append)
+    transport.send(a_call(), "shop", lambda _, answer: answers.append(answer))
     await transport.close()
     assert answers == [Unknown("the transport was closed")]
 
