@@ -267,6 +267,7 @@ class Driver:
         record = outcome.record
         if record is None:
             self._release(slot, outcome, asked)
+            self._evict_if_idle(slot)
             return
         self._failpoints.before_record(record)
         slot.writing = True
@@ -309,7 +310,6 @@ class Driver:
         if slot.watchers:
             slot.tell(tx)
         self._arm(slot, outcome.wake_at)
-        self._evict_if_idle(slot)
 
     def _answered(self, xid: str, event: Answered) -> None:
         """Take an answer; those that come at the same turn of the loop are one step."""

@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 import structlog
 
-from trypact_coordinator.core.errors import JournalError, JournalUnavailable, invariant
+from trypact_coordinator.core.errors import (
+    InvariantViolated,
+    JournalError,
+    JournalUnavailable,
+    invariant,
+)
 from trypact_coordinator.core.outcome import Record
 from trypact_coordinator.ports import Appended, Journal, Verdict, Write
 from trypact_coordinator.runtime.meters import Meters
@@ -92,7 +97,8 @@ class GroupCommit:
         An xid may have one record on its way at a time.
         """
         xid = record.transaction.xid
-        invariant(xid not in self._pending_xids, f"two records of {xid} on their way at once")
+        if xid in self._pending_xids:
+            raise InvariantViolated(f"two records of {xid} on their way at once")
         if self._broken is not None:
             self._loop.call_soon(done, self._broken)
             return

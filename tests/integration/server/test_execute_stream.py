@@ -1,6 +1,7 @@
 """ExecuteStream over real gRPC: many transactions on one stream."""
 
 import asyncio
+import gc
 from typing import Any
 
 import grpc
@@ -81,6 +82,23 @@ async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> No
     assert answered[1].response == answered[2].response
     assert b"XID_CONFLICT" in answered[3].status
     assert house.participant.count("b", "Try") == 1
+
+
+async def test_what_was_answered_leaves_nothing_for_the_garbage_collector(house: House) -> None:
+    house.participant.on("no", "Try", refuses("sold out"))
+    stream = house.transactions.ExecuteStream()
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await send(stream, item(1, "x1", "a", "b"), item(2, "x2", "no"), item(3, "with space", "c"))
+        await replies(stream, 3)
+        gc.collect()
+        left = {type(found) for found in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+    assert not [kind for kind in left if kind.__module__.startswith("trypact_coordinator")]
 
 
 async def test_whoever_waits_no_longer_costs_the_coordinator_nothing_more(house: House) -> None:
