@@ -1,13 +1,16 @@
 """The benchmark itself works, and what it counts is what the journal promises."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from trypact.v1 import initiator_pb2
 
 from tests.bench import cases, findings, plots, report
+from tests.bench.arrivals import requests
 from tests.bench.budgets import at_least, at_most
 from tests.bench.findings import Findings
 from tests.bench.plan import Plan
@@ -176,3 +179,14 @@ EXAMPLE = Findings(
     soaks=[findings.Soak("postgresql", 16, 2.0, [findings.Moment(1.0, 100.0, 2.0, 4.0, 60.0)] * 2)],
     tables=[findings.Table("Another", "What it is.", ["what", "how much"], [["this", "1"]])],
 )
+
+
+def test_the_lean_initiator_asks_for_what_it_would_with_messages_built_one_by_one() -> None:
+    first, second = itertools.islice(requests(("alpha", "beta"), "bench"), 2)
+    batch = initiator_pb2.ExecuteStreamRequest.FromString(first[1] + second[1])
+
+    assert [item.id for item in batch.items] == [first[0], second[0]]
+    assert len({item.request.begin.xid for item in batch.items}) == 2
+    for item in batch.items:
+        assert item.request.fresh
+        assert [branch.action for branch in item.request.branches] == ["alpha.run", "beta.run"]
