@@ -51,6 +51,9 @@ _TRY_IT, _CANCEL_IT, _DELIVER_IT = Operation.TRY, Operation.CANCEL, Operation.DE
 _IS_TRYING = State.TRYING
 # Where a branch is whose Try was OK; what was skipped by hand counts as done.
 _HAS_TRIED = frozenset({_TRIED, BranchState.CONFIRMING, BranchState.CONFIRMED, BranchState.SKIPPED})
+# What the timeline says: words made once.
+_DECIDED_SAID = {decision: f"decided {decision.name.lower()}" for decision in Decision}
+_FINAL_SAID = {state: state.name.lower() for state in State}
 
 
 class Draft:
@@ -164,13 +167,14 @@ class Draft:
         confirm = decision is _CONFIRM
         trigger = Trigger.DECIDE_CONFIRM if confirm else Trigger.DECIDE_CANCEL
         invariant(not confirm or self.all_tried(), "Confirm was decided before every Try was OK")
-        self.change(
+        self.tx = replace(
+            self.tx,
             state=next_state(self.tx.state, trigger),
             decided_at=self.now,
             reason=reason,
             refused_branch_id=refused_branch_id,
         )
-        self.note(f"decided {decision.name.lower()}", refused_branch_id, reason)
+        self.note(_DECIDED_SAID[decision], refused_branch_id, reason)
         for index, branch in enumerate(self.branches):
             spec = branch.spec
             settling = move_without_call(branch.role, spec.on, decision, branch.state)
@@ -293,8 +297,8 @@ class Draft:
             if branch.state not in SETTLED and not branch.spec.is_delivery:
                 return
         state = next_state(self.tx.state, Trigger.ALL_SETTLED)
-        self.change(state=state, finished_at=self.now)
-        self.note(state.name.lower())
+        self.tx = replace(self.tx, state=state, finished_at=self.now)
+        self.note(_FINAL_SAID[state])
         self.replies.append(Reply.SETTLED)
         self.lazily()
 
@@ -325,13 +329,16 @@ class Draft:
         """Return when the sweeper must look at it; see `Transaction.due_at`."""
         if self.tx.frozen:
             return PARKED
-        if self.calls or any(branch.in_flight for branch in self.branches):
+        if self.calls:
             return IN_FLIGHT
+        over = self.tx.settled
+        for branch in self.branches:
+            if branch.in_flight:
+                return IN_FLIGHT
+            over = over and branch.state in SETTLED
         if wake_at < NEVER:
             return wake_at
-        if self.tx.settled and all(branch.state in SETTLED for branch in self.branches):
-            return None
-        return PARKED
+        return None if over else PARKED
 
 
 def _in_order(
