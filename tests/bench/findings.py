@@ -65,14 +65,36 @@ class Overload(msgspec.Struct, frozen=True):
     """A load, and what came of it, of those that lead beyond what is possible."""
 
     journal: str
-    load: str
+    # Clients that wait for each answer, or transactions that arrive a second; the other is 0.
+    clients: int
+    arrivals: float
     rate: float
     p50_ms: float
     p99_ms: float
     refused_a_second: float
-    # Throughput over the peak, and p99 over that of a calm load; 0 before both are known.
-    of_peak: float
-    of_calm_p99: float
+    # Throughput over the capacity, and p99 over that of a calm load; 0 before both are known.
+    of_capacity: float = 0.0
+    of_calm_p99: float = 0.0
+
+    @property
+    def load(self) -> str:
+        """The load in words."""
+        if self.clients:
+            return f"{self.clients} clients"
+        return f"{self.arrivals:,.0f} arrive a second"
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """How a healthy load fared beside others."""
+
+    journal: str
+    load: str
+    # Who the others were.
+    beside: str
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -95,6 +117,7 @@ class Findings(msgspec.Struct):
     recoveries: list[Recovery] = []
     soaks: list[Soak] = []
     overloads: list[Overload] = []
+    besides: list[Beside] = []
     tables: list[Table] = []
     # What could not be measured, and why.
     failed: list[str] = []

@@ -1,44 +1,35 @@
 """Past saturation: `python -m tests.bench.overload [JOURNAL]`.
 
-Three closed loops say what is usual (8 clients) and what is possible (64 and 256); then twice as
-many transactions arrive a second as are possible, by a schedule that waits for nobody. What is
-told: the throughput as a share of the peak, and the latency of what was let in as a multiple of
-that at 8 clients.
+8 clients that wait for each answer say what is usual. Then transactions arrive by a schedule that
+waits for nobody, more and more of them a second: the most that come through are the capacity. In
+the end twice as many arrive. What is told: the throughput then, as a share of the capacity, and the
+latency of what was let in, as a multiple of that at 8 clients.
+
+The steps are found from what 256 clients reach. They reach more than ever comes through of what
+arrives singly, because they move in step, in batches as large as they come.
 """
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from msgspec.structs import replace
 from trypact_coordinator.bootstrap import run
 
 from tests.bench.arrivals import Initiator, Seen
+from tests.bench.findings import Overload
 from tests.bench.load import PARTICIPANTS
 from tests.bench.rig import Rig
 
 CALM_CLIENTS = 8
-PEAK_CLIENTS = (64, 256)
+MANY_CLIENTS = 256
+# Arrivals a second, as shares of what many clients reach.
+STEPS = (0.6, 0.7, 0.8, 0.9, 1.0)
 TIMES = 2.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One load and what came of it."""
-
-    journal: str
-    load: str
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    refused_a_second: float
-    # Throughput over the peak, and p99 over that at 8 clients; 0 before both are known.
-    of_peak: float = 0.0
-    of_calm_p99: float = 0.0
-
-
 def rows(
-    rig: Rig, journal: str, warm_up_seconds: float = 2.0, seconds: float = 5.0
-) -> Iterator[Row]:
+    rig: Rig, journal: str, warm_up_seconds: float = 1.0, seconds: float = 5.0
+) -> Iterator[Overload]:
     """Measure one journal."""
     with rig.journal(journal) as url, rig.coordinator(url) as (_, address):
 
@@ -48,26 +39,29 @@ def rows(
         async def scheduled(rate: float) -> Seen:
             return await Initiator(address, PARTICIPANTS).scheduled(rate, warm_up_seconds, seconds)
 
-        peak = calm_p99 = 0.0
-        for clients in (CALM_CLIENTS, *PEAK_CLIENTS):
-            seen = run(closed(clients))
-            peak = max(peak, seen.rate)
-            calm_p99 = calm_p99 or seen.quantile(0.99)
-            yield _row(journal, f"{clients} clients", seen)
-        seen = run(scheduled(TIMES * peak))
-        yield _row(journal, f"{TIMES * peak:,.0f} arrive a second", seen, peak, calm_p99)
+        calm = _row(journal, run(closed(CALM_CLIENTS)), clients=CALM_CLIENTS)
+        yield calm
+        many = _row(journal, run(closed(MANY_CLIENTS)), clients=MANY_CLIENTS)
+        yield many
+        capacity = 0.0
+        for share in STEPS:
+            step = _row(journal, run(scheduled(share * many.rate)), arrivals=share * many.rate)
+            yield step
+            capacity = max(capacity, step.rate)
+        beyond = _row(journal, run(scheduled(TIMES * capacity)), arrivals=TIMES * capacity)
+        of_capacity, of_calm_p99 = beyond.rate / capacity, beyond.p99_ms / calm.p99_ms
+        yield replace(beyond, of_capacity=of_capacity, of_calm_p99=of_calm_p99)
 
 
-def _row(journal: str, load: str, seen: Seen, peak: float = 0.0, calm_p99: float = 0.0) -> Row:
-    return Row(
+def _row(journal: str, seen: Seen, *, clients: int = 0, arrivals: float = 0.0) -> Overload:
+    return Overload(
         journal=journal,
-        load=load,
+        clients=clients,
+        arrivals=arrivals,
         rate=seen.rate,
         p50_ms=seen.quantile(0.50),
         p99_ms=seen.quantile(0.99),
         refused_a_second=seen.refused / seen.seconds,
-        of_peak=seen.rate / peak if peak else 0.0,
-        of_calm_p99=seen.quantile(0.99) / calm_p99 if calm_p99 else 0.0,
     )
 
 
@@ -78,8 +72,8 @@ def main() -> int:
                 f"{row.journal}, {row.load}: {row.rate:,.0f}/s, p50 {row.p50_ms:.1f} ms, "
                 f"p99 {row.p99_ms:.1f} ms, {row.refused_a_second:,.0f}/s refused"
             )
-            if row.of_peak:
-                line += f"; {row.of_peak:.0%} of the peak, p99 {row.of_calm_p99:.1f} times"
+            if row.of_capacity:
+                line += f"; {row.of_capacity:.0%} of the capacity, p99 {row.of_calm_p99:.1f} times"
             sys.stderr.write(f"{line}\n")
     return 0
 

@@ -47,6 +47,7 @@ STYLE: Any = {
     "savefig.facecolor": "white",
 }
 SIZE = (7.5, 4.2)
+_OVERLOAD: dict[str, Any] = {"color": "#0072B2", "marker": "o"}
 _PLAIN = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
 
 
@@ -120,6 +121,26 @@ def cpu(figure: Figure, findings: Findings) -> bool:
     return bool(loads)
 
 
+def overload(figure: Figure, findings: Findings) -> bool:
+    """Draw what comes through against what arrives, and its latency beside."""
+    found = [one for one in findings.overloads if one.arrivals]
+    through, latency = figure.subplots(1, 2)
+    arrivals = [one.arrivals for one in found]
+    through.plot(arrivals, arrivals, color="#999999", linestyle=":", label="arrive")
+    through.plot(arrivals, [one.rate for one in found], label="come through", **_OVERLOAD)
+    latency.plot(arrivals, [one.p50_ms for one in found], label="p50", **_OVERLOAD)
+    latency.plot(arrivals, [one.p99_ms for one in found], color="#D55E00", marker="^", label="p99")
+    through.set_title("Transactions a second, of those that arrive", loc="left", fontsize=10)
+    latency.set_title("Latency of what was let in, ms", loc="left", fontsize=10)
+    for axes in (through, latency):
+        axes.set_xlabel("transactions that arrive a second")
+        axes.xaxis.set_major_formatter(_PLAIN)
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left")
+    through.yaxis.set_major_formatter(_PLAIN)
+    return bool(found)
+
+
 def recovery(figure: Figure, findings: Findings) -> bool:
     """Draw when a restarted coordinator serves, and when everything is final."""
     found = findings.recoveries
@@ -174,6 +195,7 @@ PLOTS: dict[str, Callable[[Figure, Findings], bool]] = {
     "throughput": throughput,
     "latency": latency,
     "cpu": cpu,
+    "overload": overload,
     "recovery": recovery,
     "soak": soak,
 }

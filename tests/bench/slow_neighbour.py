@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from trypact_coordinator.bootstrap import run
 
 from tests.bench.arrivals import Initiator, Seen
+from tests.bench.findings import Beside
 from tests.bench.load import PARTICIPANTS, register
 from tests.bench.rig import Rig, started
 
@@ -27,24 +27,12 @@ STALLING = {"hung": 0, "slow": 5}
 PROMPT = PARTICIPANTS[: len(STALLING)]
 # Transactions that name each neighbour, a second.
 RATE = 50.0
+NOBODY, TWO_PROMPT, TWO_STALLING = "nobody", "two that answer", "one hung, one slow"
 # Until calls time out, and breakers open.
 SETTLE_SECONDS = 8.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """How the healthy fared."""
-
-    journal: str
-    load: str
-    beside: str
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    refused: int
-
-
-def rows(rig: Rig, journal: str, seconds: float = 5.0) -> Iterator[Row]:
+def rows(rig: Rig, journal: str, seconds: float = 5.0) -> Iterator[Beside]:
     """Measure one journal."""
     with (
         contextlib.ExitStack() as stack,
@@ -57,11 +45,11 @@ def rows(rig: Rig, journal: str, seconds: float = 5.0) -> Iterator[Row]:
             register(address, endpoint, [name])
         for load in (f"{CLIENTS} clients", f"{ARRIVALS:,.0f} a second"):
             alone = run(_healthy(address, load, 1.0, seconds))
-            yield _row(journal, load, "nobody", alone)
+            yield _row(journal, load, NOBODY, alone)
             prompt = run(_beside(address, load, seconds, PROMPT))
-            yield _row(journal, load, "two that answer", prompt)
+            yield _row(journal, load, TWO_PROMPT, prompt)
             stalling = run(_beside(address, load, seconds, tuple(STALLING)))
-            yield _row(journal, load, " and ".join(STALLING), stalling)
+            yield _row(journal, load, TWO_STALLING, stalling)
 
 
 async def _healthy(address: str, load: str, warm_up_seconds: float, seconds: float) -> Seen:
@@ -85,9 +73,9 @@ async def _beside(address: str, load: str, seconds: float, neighbours: tuple[str
             await one.abandon()
 
 
-def _row(journal: str, load: str, beside: str, seen: Seen) -> Row:
+def _row(journal: str, load: str, beside: str, seen: Seen) -> Beside:
     p50_ms, p99_ms = seen.quantile(0.50), seen.quantile(0.99)
-    return Row(journal, load, beside, seen.rate, p50_ms, p99_ms, seen.refused)
+    return Beside(journal, load, beside, seen.rate, p50_ms, p99_ms, seen.refused)
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tests.bench import local_transactions, slow_neighbour
 from tests.bench import overload as overloads
-from tests.bench.findings import Findings, Overload, Table
+from tests.bench.findings import Findings, Table
 from tests.bench.plan import Plan, Step
 from tests.bench.rig import Rig
 
@@ -32,25 +32,14 @@ def local(plan: Plan) -> Iterator[Step]:
 
 def overload(plan: Plan) -> Iterator[Step]:
     """Twice as many transactions a second as are possible."""
-    warm_up = min(plan.warm_up_seconds, 2.0)
-    loads = len(overloads.PEAK_CLIENTS) + 2
+    warm_up = min(plan.warm_up_seconds, 1.0)
+    loads = len(overloads.STEPS) + 3
 
     def run(rig: Rig, findings: Findings) -> str:
-        found = [
-            Overload(
-                row.journal,
-                row.load,
-                row.rate,
-                row.p50_ms,
-                row.p99_ms,
-                row.refused_a_second,
-                row.of_peak,
-                row.of_calm_p99,
-            )
-            for row in overloads.rows(rig, journal, warm_up, plan.seconds)
-        ]
+        found = list(overloads.rows(rig, journal, warm_up, plan.seconds))
         findings.overloads.extend(found)
-        return f"{found[-1].of_peak:.0%} of the peak, p99 {found[-1].of_calm_p99:.1f} times"
+        last = found[-1]
+        return f"{last.of_capacity:.0%} of the capacity, p99 {last.of_calm_p99:.1f} times"
 
     for journal in plan.journals[-1:]:
         yield Step(f"overload on {journal}", loads * (warm_up + plan.seconds) + 3.0, run)
@@ -61,23 +50,7 @@ def neighbour(plan: Plan) -> Iterator[Step]:
 
     def run(rig: Rig, findings: Findings) -> str:
         found = list(slow_neighbour.rows(rig, journal, plan.seconds))
-        about = (
-            f"{slow_neighbour.CLIENTS} clients at no-op participants, alone and beside "
-            f"{slow_neighbour.RATE:.0f} transactions a second for each of two others: one never "
-            f"answers, one does after 5 seconds. On {journal}."
-        )
-        columns = ["beside", "tx/s", "p50 ms", "p99 ms", "refused"]
-        rows = [
-            [
-                row.beside,
-                f"{row.rate:,.0f}",
-                f"{row.p50_ms:.1f}",
-                f"{row.p99_ms:.1f}",
-                str(row.refused),
-            ]
-            for row in found
-        ]
-        findings.tables.append(Table("Slow neighbours", about, columns, rows))
+        findings.besides.extend(found)
         return f"{found[-1].rate / found[0].rate:.0%} of the rate without"
 
     for journal in plan.journals[-1:]:
