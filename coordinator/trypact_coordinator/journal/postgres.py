@@ -15,6 +15,7 @@ from trypact_coordinator.journal.postgres_arrays import (
     ByteaArray,
     flag_array,
     number_array,
+    ragged_array,
     text_array,
 )
 from trypact_coordinator.journal.postgres_session import SQL, OwningSession, Readers, RecordAtFault
@@ -121,12 +122,8 @@ class PostgresJournal(SqlReads):
             if not rows:
                 await self._ready()
                 at = (await self._session.run(SQL["now"], {}))[0][0]
-        return Appended(
-            tuple(
-                verdicts.get(write.record.transaction.spec.xid, Verdict.REJECTED) for write in batch
-            ),
-            at,
-        )
+        xids = [write.record.transaction.spec.xid for write in batch]
+        return Appended(tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), at)
 
     async def flushed(self, xid: str) -> bool:
         """See Journal."""
@@ -252,10 +249,10 @@ def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
     parts: list[Sequence[Row]] = []
     start = size = 0
     for index, row in enumerate(rows):
-        if size and size + row.size > _STATEMENT_BYTES_MAX:
+        size += (more := row.size)
+        if size > _STATEMENT_BYTES_MAX and index > start:
             parts.append(rows[start:index])
-            start, size = index, 0
-        size += row.size
+            start, size = index, more
     if rows:
         parts.append(rows[start:])
     return parts
@@ -275,9 +272,7 @@ def _columns(prefix: str, rows: Sequence[Row]) -> dict[str, Value]:
         f"{prefix}_paused": flag_array([row.paused for row in rows]),
         f"{prefix}_progress": ByteaArray([row.progress for row in rows]),
         f"{prefix}_spec": ByteaArray([row.spec for row in rows]),
-        f"{prefix}_participants": text_array(
-            [None if row.participants is None else text_array(row.participants) for row in rows]
-        ),
+        f"{prefix}_participants": ragged_array([row.participants for row in rows]),
     }
 
 
@@ -286,5 +281,5 @@ def _begun(rows: Sequence[Row]) -> dict[str, Value]:
         **_columns("begun", rows),
         "begun_created_at": number_array([row.created_at for row in rows]),
         "begun_name": text_array([row.name for row in rows]),
-        "begun_labels": text_array([text_array(row.labels) for row in rows]),
+        "begun_labels": ragged_array([row.labels for row in rows]),
     }

@@ -26,6 +26,16 @@ def text_array(values: Iterable[str | None]) -> str:
     return f"{{{','.join(['NULL' if value is None else _quoted(value) for value in values])}}}"
 
 
+def ragged_array(rows: Sequence[tuple[str, ...] | None]) -> str:
+    """Return the literal of an array of texts or NULL, each text the literal of a row's array.
+
+    PostgreSQL's own arrays of arrays are rectangular.
+    """
+    # Few of them differ: transactions of one name have the same participants.
+    quoted = {row: "NULL" if row is None else _quoted(text_array(row)) for row in set(rows)}
+    return f"{{{','.join([quoted[row] for row in rows])}}}"
+
+
 def _quoted(value: str) -> str:
     if "\\" in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')

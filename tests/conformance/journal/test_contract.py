@@ -213,6 +213,11 @@ async def test_text_that_no_encoding_can_hold_is_rejected(journal: Journal) -> N
     assert await put(journal, begun("a"), bad, begun("z")) == (APPLIED, REJECTED, APPLIED)
 
 
+async def test_a_number_that_no_column_can_hold_is_rejected(journal: Journal) -> None:
+    bad = touched(begun("bad"), version=1, due_at=1 << 63)
+    assert await put(journal, begun("a"), bad, begun("z")) == (APPLIED, REJECTED, APPLIED)
+
+
 async def test_many_bad_records_in_one_batch_are_all_found(journal: Journal) -> None:
     records = [
         touched(begun(f"x{n:02}"), version=1, due_at=None) if n % 5 == 0 else begun(f"x{n:02}")

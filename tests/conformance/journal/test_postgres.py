@@ -22,7 +22,7 @@ from trypact_coordinator.journal.row import row_of
 from trypact_coordinator.journal.schema import migrations
 from trypact_coordinator.ports import Query, Verdict
 
-from tests.conformance.journal.stories import begun, decided, finished, write
+from tests.conformance.journal.stories import begun, decided, finished, frozen, write
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Cut, Proxy
 
@@ -365,6 +365,36 @@ async def test_a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room(
     assert (await journal.find(Query(), "", 10)).transactions == ()
     await database.execute("DROP TRIGGER full_disk ON transactions")
     assert set((await journal.append(batch)).verdicts) == {Verdict.APPLIED}
+
+
+# ---------------------------------------------------------------- columns
+
+
+async def test_columns_hold_what_was_sent_whatever_it_is_made_of(
+    journal: PostgresJournal, database: Database
+) -> None:
+    """Quotes and backslashes in texts; NULL beside values; neighbours that are not alike."""
+    odd = 'a"b\\c{d},e \N{SNOWMAN}'
+    strange = begun("x1", name=odd, labels=(("k", odd), ("empty", "")))
+    plain = begun("x2", branches=(BranchSpec("b", Kind.TCC, "billing.charge"),))
+    halted, done = begun("x3"), begun("x4")
+    for batch in (
+        [strange, plain, halted, done],
+        [decided(done)],
+        [frozen(halted), finished(decided(done))],
+    ):
+        await journal.append([write(record) for record in batch])
+    rows = await database.execute(
+        "SELECT name, labels, participants, stuck, due_at IS NULL, finished_at IS NULL"
+        " FROM transactions ORDER BY xid"
+    )
+    both = ["inventory", "balance"]
+    assert await rows.fetchall() == [
+        (odd, [f"k {odd}", "empty "], both, None, False, True),
+        ("order.submit", [], ["billing"], None, False, True),
+        ("order.submit", [], both, "two and two are five", False, True),
+        ("order.submit", [], both, None, True, False),
+    ]
 
 
 # ---------------------------------------------------------------- plans
