@@ -238,11 +238,8 @@ def branch_of(
         raise InvalidRequest(f"after: {after!r} is one string; allowed: a list of branch ids")
     for field, text in (("action", name), ("id", id), *(("after", one) for one in after)):
         require_text(field, text)
-    require_number("delay", delay, 0, DELAY_S_MAX, "seconds")
-    require_number("retry_for", retry_for, 0, TIMEOUT_S_MAX, "seconds")
-    require_number("attempts", attempts, 0, ATTEMPTS_MAX)
-    if not isinstance(attempts, int):
-        raise InvalidRequest(f"attempts: is {attempts!r}; allowed: a whole number")
+    if (delay, retry_for, attempts) != _UNBOUNDED:
+        _check_numbers(delay, retry_for, attempts)
     try:
         data = encode(payload)
     except PayloadError as error:
@@ -254,17 +251,29 @@ def branch_of(
             f"{PAYLOAD_BYTES_MAX}"
         )
     return Branch(
-        kind=word(Kind, "kind", kind),
+        kind=kind if type(kind) is Kind else word(Kind, "kind", kind),
         action=name,
         payload=data,
         id=id,
         after=tuple(after),
-        on=word(On, "on", on),
+        on=on if type(on) is On else word(On, "on", on),
         delay_ms=round(delay * 1000),
         pivot=pivot,
         attempts_max=attempts,
         retry_for_ms=math.ceil(retry_for * 1000),
     )
+
+
+# Neither a delay nor a budget of its own, like nearly every branch.
+_UNBOUNDED = (0, 0, 0)
+
+
+def _check_numbers(delay: float, retry_for: float, attempts: int) -> None:
+    require_number("delay", delay, 0, DELAY_S_MAX, "seconds")
+    require_number("retry_for", retry_for, 0, TIMEOUT_S_MAX, "seconds")
+    require_number("attempts", attempts, 0, ATTEMPTS_MAX)
+    if not isinstance(attempts, int):
+        raise InvalidRequest(f"attempts: is {attempts!r}; allowed: a whole number")
 
 
 def word(words: Any, field: str, value: Any) -> Any:
