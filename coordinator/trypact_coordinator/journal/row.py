@@ -6,6 +6,7 @@ blobs; `differences` says where a row contradicts itself.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import msgspec
 import structlog
@@ -18,7 +19,7 @@ from trypact_coordinator.ports import Write
 log = structlog.get_logger(__name__)
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One record on its way into the database."""
 
     xid: str
@@ -39,6 +40,7 @@ class Row(msgspec.Struct, frozen=True):
     spec: bytes | None
     name: str | None
     participants: tuple[str, ...] | None
+    # These never change; empty unless branches were admitted.
     labels: tuple[str, ...]
 
     @property
@@ -62,7 +64,7 @@ def row_of(write: Write) -> Row:
         version=tx.version,
         epoch=tx.epoch,
         write_id=write.write_id,
-        state=tx.state.value,
+        state=int(tx.state),
         due_at=tx.due_at,
         finished_at=tx.finished_at if tx.settled else None,
         stuck=searchable(tx.stuck_reason) or None,
@@ -72,13 +74,24 @@ def row_of(write: Write) -> Row:
         spec=encode_spec(tx) if admits else None,
         name=searchable(tx.spec.name) if admits else None,
         participants=participants_of(tx) if admits else None,
-        labels=tuple([label_of(key, value) for key, value in tx.spec.labels]),
+        labels=labels_of(tx) if admits else (),
     )
 
 
 def participants_of(tx: Transaction) -> tuple[str, ...]:
     """Return the names of its participants, each once, in the order of its branches."""
-    return tuple({participant_of(branch.spec.action): None for branch in tx.branches})
+    return _participants(tuple([branch.spec.action for branch in tx.branches]))
+
+
+# Transactions of one name have the same actions, again and again.
+@lru_cache(maxsize=256)
+def _participants(actions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple({participant_of(action): None for action in actions})
+
+
+def labels_of(tx: Transaction) -> tuple[str, ...]:
+    """Return its labels, each as one text."""
+    return tuple([label_of(key, value) for key, value in tx.spec.labels])
 
 
 def label_of(key: str, value: str) -> str:
@@ -144,7 +157,7 @@ _BY_THE_BLOBS: dict[str, Callable[[Transaction], object]] = {
     "finished_at": lambda tx: tx.finished_at if tx.settled else None,
     "stuck": lambda tx: searchable(tx.stuck_reason) or None,
     "paused": lambda tx: tx.paused,
-    "labels": lambda tx: tuple(label_of(*label) for label in tx.spec.labels),
+    "labels": labels_of,
     "participants": participants_of,
 }
 

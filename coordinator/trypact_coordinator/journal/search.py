@@ -12,7 +12,7 @@ import msgspec
 
 from trypact_coordinator.core.errors import InvalidArgument
 from trypact_coordinator.core.transaction import State, Transaction
-from trypact_coordinator.journal.row import label_of, participants_of, searchable
+from trypact_coordinator.journal.row import label_of, labels_of, participants_of, searchable
 from trypact_coordinator.ports import Query
 
 _CURSOR = re.compile(r"(\d{1,18}):([!-~]{1,128})")
@@ -110,11 +110,10 @@ def search(query: Query, cursor: str, dialect: Dialect) -> Search:
 
 def matches(tx: Transaction, query: Query) -> bool:
     """Whether a transaction is what the query asks for: the same, for the memory journal."""
-    labels = {label_of(*label) for label in tx.spec.labels}
     return (
         (query.state is None or tx.state is query.state)
         and (not query.name or tx.spec.name == query.name)
-        and (query.label is None or label_of(*query.label) in labels)
+        and (query.label is None or label_of(*query.label) in labels_of(tx))
         and (not query.participant or query.participant in participants_of(tx))
         and (query.stuck is None or bool(tx.stuck_reason) == query.stuck)
         and (query.paused is None or tx.paused == query.paused)
