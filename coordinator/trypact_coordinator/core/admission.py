@@ -106,8 +106,11 @@ def check_branches(
         raise LimitExceeded(
             "branches", f"would be {len(new) + len(known)}", f"at most {limits.BRANCHES_MAX}"
         )
-    by_id = {spec.id: spec for spec in known}
-    total = sum(len(spec.payload) for spec in known)
+    by_id: dict[str, BranchSpec] = {}
+    total = 0
+    for spec in known:
+        by_id[spec.id] = spec
+        total += len(spec.payload)
     ordered = False
     pivot: BranchSpec | None = None
     for index, spec in enumerate(new):
@@ -122,7 +125,8 @@ def check_branches(
             raise error.within(f"branches[{index}]") from None
         by_id[spec.id] = spec
         total += len(spec.payload)
-        ordered = ordered or bool(spec.after)
+        if spec.after:
+            ordered = True
     if ordered:
         for index, spec in enumerate(new):
             _check_after(f"branches[{index}].after", spec, by_id)

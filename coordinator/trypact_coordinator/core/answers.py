@@ -43,10 +43,13 @@ def answered(draft: Draft, event: Answered) -> None:
     if OPERATION_OF.get(branch.state) is not operation:
         return  # a straggler: the branch has moved on
     kind = type(answer)
-    current = branch.in_flight and event.attempt == branch.attempt
-    if not current and kind is not Ok and kind is not Refused:
+    if kind is not Ok and kind is not Refused and not _is_current(branch, event):
         return  # another call is under way, or will be, and will tell
     _ANSWERS[kind](draft, index, branch, operation, answer)
+
+
+def _is_current(branch: Branch, event: Answered) -> bool:
+    return branch.in_flight and event.attempt == branch.attempt
 
 
 def reported(draft: Draft, event: Reported) -> None:

@@ -13,7 +13,7 @@ from trypact_coordinator.core.errors import UnknownBranch, invariant
 from trypact_coordinator.core.events import Act
 from trypact_coordinator.core.limits import REASON_BYTES_MAX, TIMELINE_ENTRIES_MAX
 from trypact_coordinator.core.machine import (
-    SEND,
+    SENT,
     BranchTrigger,
     Trigger,
     move_without_call,
@@ -49,6 +49,8 @@ _UNDECIDED, _CONFIRM, _CANCEL = Decision.UNDECIDED, Decision.CONFIRM, Decision.C
 _SAGA, _PIVOT = Role.SAGA, Role.PIVOT
 _TRY_IT, _CANCEL_IT, _DELIVER_IT = Operation.TRY, Operation.CANCEL, Operation.DELIVER
 _IS_TRYING = State.TRYING
+# Decided, and not final yet.
+_ENDING = frozenset({State.CONFIRMING, State.CANCELLING})
 # Where a branch is whose Try was OK; what was skipped by hand counts as done.
 _HAS_TRIED = frozenset({_TRIED, BranchState.CONFIRMING, BranchState.CONFIRMED, BranchState.SKIPPED})
 # What the timeline says: words made once.
@@ -199,7 +201,7 @@ class Draft:
         if self.tx.state is _IS_TRYING:
             self._decide_if_due()
         wake_at = self._call_what_is_ready()
-        if self.tx.decided and not self.tx.settled:
+        if self.tx.state in _ENDING:
             self._finish_if_settled()
         return self._outcome(wake_at)
 
@@ -251,7 +253,7 @@ class Draft:
         return min(deadline_at, wake_at)
 
     def _call(self, index: int, branch: Branch, operation: Operation, decision: Decision) -> None:
-        state = next_branch_state(branch.state, SEND[operation])
+        state = SENT[branch.state, operation]
         # The count is of one operation, so it starts again with the next one.
         again = state is branch.state
         attempt = branch.attempt + 1 if again else 1
@@ -308,7 +310,7 @@ class Draft:
         tx = self.tx
         timeline = tx.timeline
         if self.entries:
-            timeline = _bounded((*timeline, *self.entries))
+            timeline = _bounded(timeline + tuple(self.entries))
         branches = tuple(self.branches)
         record = None
         if self._wants_record:

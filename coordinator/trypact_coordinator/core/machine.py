@@ -122,6 +122,14 @@ SEND: dict[Operation, BranchTrigger] = {
     Operation.DELIVER: BranchTrigger.SEND_DELIVER,
 }
 
+# Where sending an operation takes a branch, from each state in which it may be sent.
+SENT: dict[tuple[BranchState, Operation], BranchState] = {
+    (state, operation): BRANCH[state, trigger]
+    for operation, trigger in SEND.items()
+    for state in BranchState
+    if (state, trigger) in BRANCH
+}
+
 # The operation whose answer a branch in this state is waiting for.
 OPERATION_OF: dict[BranchState, Operation] = {
     BranchState.TRYING: Operation.TRY,
@@ -192,7 +200,7 @@ def _wanted_table() -> dict[tuple[Role, Decision, BranchState], Operation]:
             if operation is None:
                 continue
             for state in BranchState:
-                if (state, SEND[operation]) in BRANCH:
+                if (state, operation) in SENT:
                     table[role, decision, state] = operation
     return table
 

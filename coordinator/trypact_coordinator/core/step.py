@@ -129,14 +129,18 @@ def step_together(
     Raises what `step` raises; nothing of any of them happened then.
     """
     draft = Draft(transaction, now, policy)
-    for event in events:
-        if not transaction.frozen:
+    if transaction.frozen:
+        _require_no_request(transaction, events)
+    else:
+        for event in events:
             _HANDLERS[type(event)](draft, event)
-        elif isinstance(event, _REQUESTS):
-            raise TransactionFrozen(
-                f"transaction {transaction.xid} is frozen: {transaction.frozen}"
-            )
     return draft.advance()
+
+
+def _require_no_request(frozen: Transaction, events: Sequence[Event]) -> None:
+    """Tell whoever asks for something that nothing happens any more; all else passes by."""
+    if any(isinstance(event, _REQUESTS) for event in events):
+        raise TransactionFrozen(f"transaction {frozen.xid} is frozen: {frozen.frozen}")
 
 
 # ---------------------------------------------------------------- the initiator
