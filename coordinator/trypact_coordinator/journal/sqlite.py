@@ -52,6 +52,9 @@ _AT_FAULT = (
 
 _CLOSED = "the journal is closed"
 
+# `json.dumps` would make an encoder for each row.
+_encode_labels = json.JSONEncoder(ensure_ascii=False).encode
+
 log = structlog.get_logger(__name__)
 
 
@@ -215,7 +218,7 @@ def _begin(connection: sqlite3.Connection, row: Row) -> bool:
             row.spec,
             row.name,
             _spaced(row),
-            json.dumps(row.labels, ensure_ascii=False),
+            _encode_labels(row.labels),
         ),
     ).rowcount
     if inserted:
