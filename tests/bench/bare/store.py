@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from psycopg import pq
-from trypact_coordinator.journal.postgres_arrays import bytea_array
+from trypact_coordinator.journal.postgres_arrays import ByteaArray
 
 SCHEMA = b"""
 CREATE TABLE IF NOT EXISTS bare (
@@ -173,10 +173,10 @@ class PostgresStore(Store):
         """Send up to three statements, one transaction until the sync."""
         begins, decides, finishes = batch
         if begins:
-            specs = bytea_array([transaction.spec for transaction in begins])
+            specs = ByteaArray([transaction.spec for transaction in begins]).binary
             self._send(b"begin", [transaction.xid for transaction in begins], specs)
         if decides:
-            results = bytea_array([transaction.results for transaction in decides])
+            results = ByteaArray([transaction.results for transaction in decides]).binary
             self._send(b"decide", [transaction.xid for transaction in decides], results)
         if finishes:
             self._send(b"finish", finishes)
