@@ -48,6 +48,9 @@ _TRYING, _TRIED, _REFUSED = BranchState.TRYING, BranchState.TRIED, BranchState.R
 _UNDECIDED, _CONFIRM, _CANCEL = Decision.UNDECIDED, Decision.CONFIRM, Decision.CANCEL
 _SAGA, _PIVOT = Role.SAGA, Role.PIVOT
 _TRY_IT, _CANCEL_IT, _DELIVER_IT = Operation.TRY, Operation.CANCEL, Operation.DELIVER
+_DECIDE_CONFIRM, _DECIDE_CANCEL = Trigger.DECIDE_CONFIRM, Trigger.DECIDE_CANCEL
+_ALL_SETTLED = Trigger.ALL_SETTLED
+_BRANCH, _DECIDED, _SETTLED = Reply.BRANCH, Reply.DECIDED, Reply.SETTLED
 _IS_TRYING = State.TRYING
 # Decided, and not final yet.
 _ENDING = frozenset({State.CONFIRMING, State.CANCELLING})
@@ -149,7 +152,7 @@ class Draft:
         delivered after the finish has only itself.
         """
         if operation is _TRY_IT:
-            self.replies.append(Reply.BRANCH)
+            self.replies.append(_BRANCH)
         elif self.tx.finished_at and not any(b.in_flight for b in self.branches):
             self.lazily()
 
@@ -167,7 +170,7 @@ class Draft:
     def decide(self, decision: Decision, reason: str = "", refused_branch_id: str = "") -> None:
         """Make the decision; settle whatever it leaves nothing to do for."""
         confirm = decision is _CONFIRM
-        trigger = Trigger.DECIDE_CONFIRM if confirm else Trigger.DECIDE_CANCEL
+        trigger = _DECIDE_CONFIRM if confirm else _DECIDE_CANCEL
         invariant(not confirm or self.all_tried(), "Confirm was decided before every Try was OK")
         self.tx = replace(
             self.tx,
@@ -189,7 +192,7 @@ class Draft:
             elif branch.due_at:
                 # Its back-off was for another operation.
                 self.replace(index, due_at=0)
-        self.replies.append(Reply.DECIDED)
+        self.replies.append(_DECIDED)
         self.force()
 
     # ------------------------------------------------------------ what the protocol allows now
@@ -298,10 +301,10 @@ class Draft:
         for branch in self.branches:
             if branch.state not in SETTLED and not branch.spec.is_delivery:
                 return
-        state = next_state(self.tx.state, Trigger.ALL_SETTLED)
+        state = next_state(self.tx.state, _ALL_SETTLED)
         self.tx = replace(self.tx, state=state, finished_at=self.now)
         self.note(_FINAL_SAID[state])
-        self.replies.append(Reply.SETTLED)
+        self.replies.append(_SETTLED)
         self.lazily()
 
     # ------------------------------------------------------------ what the shell is told
