@@ -252,8 +252,9 @@ class Draft:
             elif allowed_at < wake_at:
                 wake_at = allowed_at
         # Asked last: there is no deadline any more once a pivot has been sent.
-        deadline_at = self.tx.deadline_at if decision is _UNDECIDED else NEVER
-        return min(deadline_at, wake_at)
+        if decision is _UNDECIDED and self.tx.deadline_at < wake_at:
+            return self.tx.deadline_at
+        return wake_at
 
     def _call(self, index: int, branch: Branch, operation: Operation, decision: Decision) -> None:
         state = SENT[branch.state, operation]
