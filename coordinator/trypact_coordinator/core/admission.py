@@ -26,6 +26,8 @@ _VISIBLE_ALLOWED = "visible ASCII characters (no spaces, no line breaks)"
 
 def check_size(field: str, value: str | bytes, most: int, what: str = "bytes") -> None:
     """Raise LimitExceeded when a value is longer than `most` bytes."""
+    if 4 * len(value) <= most:
+        return  # a character of UTF-8 has no more bytes
     size = len(value.encode()) if isinstance(value, str) else len(value)
     if size > most:
         raise LimitExceeded(field, f"is {size} {what} long", f"at most {most}")

@@ -27,6 +27,7 @@ from trypact_coordinator.core.policy import MILLISECOND, Policy
 from trypact_coordinator.core.topics import unknown
 from trypact_coordinator.core.transaction import (
     DECIDING,
+    DECISION_OF,
     IN_FLIGHT,
     NEVER,
     PARKED,
@@ -228,7 +229,7 @@ class Draft:
 
     def _call_what_is_ready(self) -> int:
         """Send every call that is ready and due; return when time alone changes something next."""
-        decision, now = self.tx.decision, self.now
+        decision, now = DECISION_OF[self.tx.state], self.now
         wake_at = NEVER
         saga_order = compensated_first(self.branches) if decision is _CANCEL else {}
         states: dict[str, BranchState] | None = None

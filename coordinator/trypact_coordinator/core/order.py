@@ -22,11 +22,13 @@ def registered(specs: Sequence[BranchSpec]) -> tuple[Branch, ...]:
 
 def roles_of(specs: Sequence[BranchSpec]) -> list[Role]:
     """Return the role of each branch of a transaction, in their order."""
+    roles = []
     for spec in specs:
         if spec.pivot:
             following = comes_after(spec.id, specs)
             return [_role_beside_pivot(one, following) for one in specs]
-    return [_ROLE_OF[spec.kind] for spec in specs]
+        roles.append(_ROLE_OF[spec.kind])
+    return roles
 
 
 def _role_beside_pivot(spec: BranchSpec, following: set[str]) -> Role:
