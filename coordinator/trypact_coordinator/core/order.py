@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trypact_coordinator.core.transaction import Branch, BranchSpec, Kind, Role
 
+_SAGA = Kind.SAGA
 _ROLE_OF = {
     Kind.TCC: Role.TCC,
     Kind.SAGA: Role.SAGA,
@@ -96,10 +97,10 @@ def compensated_first(branches: Sequence[Branch]) -> dict[str, set[str]]:
 
     Those are all that come after it, directly or through branches of other kinds.
     """
-    sagas = {b.spec.id for b in branches if b.spec.kind is Kind.SAGA}
-    if not any(b.spec.after for b in branches if b.spec.id in sagas):
+    if not any(b.spec.after for b in branches if b.spec.kind is _SAGA):
         # An edge into a saga step is what orders compensation; without one there is no order.
         return {}
+    sagas = {b.spec.id for b in branches if b.spec.kind is _SAGA}
     followers = _followers(b.spec for b in branches)
     later = {branch_id: _reached(branch_id, followers) & sagas for branch_id in sagas}
     return {branch_id: first for branch_id, first in later.items() if first}

@@ -56,6 +56,9 @@ from trypact_coordinator.core.transaction import (
     Transaction,
 )
 
+# Where a branch is whose Try has no final answer yet.
+_NOT_TRIED = frozenset({BranchState.REGISTERED, BranchState.TRYING})
+
 
 def begin(
     spec: Spec, branches: tuple[BranchSpec, ...], now: int, epoch: int, policy: Policy
@@ -164,11 +167,7 @@ def _commit_asked(draft: Draft, event: CommitAsked) -> None:
     if tx.decision is Decision.CANCEL:
         raise AlreadyCancelled(_why(tx))
     # After a restart, Tries whose OK was not durable are asked again, and Commit waits for them.
-    if not tx.resumed and any(
-        b.state in (BranchState.REGISTERED, BranchState.TRYING)
-        for b in tx.branches
-        if not b.spec.is_delivery
-    ):
+    if not tx.resumed and any(b.state in _NOT_TRIED for b in tx.branches if not b.spec.is_delivery):
         raise TryUnsettled
     draft.admit(event.deliveries)
     draft.change(auto_commit=True)
@@ -221,9 +220,7 @@ def _resumed(draft: Draft, event: Resumed) -> None:
     # Whether a Try may have been answered, or sent, without a record that says so. A pivot is sent
     # with one, and so is whatever leaves after the decision.
     in_doubt = undecided and any(
-        branch.state in (BranchState.REGISTERED, BranchState.TRYING)
-        for branch in draft.branches
-        if branch.role in UNDOABLE
+        branch.state in _NOT_TRIED for branch in draft.branches if branch.role in UNDOABLE
     )
     quiet_at = draft.now + draft.policy.call_timeout_ms * MILLISECOND
     for index, branch in enumerate(draft.branches):
