@@ -40,8 +40,7 @@ def answered(draft: Draft, event: Answered) -> None:
     """Take the answer to a call, unless the branch has moved on."""
     index, branch = draft.find(event.branch_id)
     operation, answer = event.operation, event.answer
-    awaited = OPERATION_OF.get(branch.state)
-    if awaited is not operation:
+    if OPERATION_OF.get(branch.state) is not operation:
         return  # a straggler: the branch has moved on
     kind = type(answer)
     if kind is not Ok and kind is not Refused and not _is_current(branch, event):
