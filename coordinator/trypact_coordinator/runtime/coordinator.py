@@ -259,10 +259,13 @@ class Coordinator:
         """Whether the transaction is in memory."""
         return xid in self._driver
 
-    def turn_away(self, xid: str) -> Overloaded:
-        """Count a request that found the door shut, and is not known; return what to say."""
-        self.meters.turned_away(Overloaded.reason)
-        return self.door.turn_away(xid)
+    def turn_away(self, xid: str, count: int = 1) -> Overloaded:
+        """Count requests that found the door shut, and are not known; return what to say.
+
+        `xid` is of one of them.
+        """
+        self.meters.turned_away(Overloaded.reason, count)
+        return self.door.turn_away(xid, count)
 
     async def begin(self, spec: Spec) -> Transaction:
         """Open an interactive transaction, or join it when its nonce is the same."""

@@ -77,9 +77,12 @@ class Door:
             return True
         return self._intake.shut(self._time(), len(self.records))
 
-    def turn_away(self, xid: str) -> Overloaded:
-        """Count a transaction that is not let in while the door is shut; return what to say."""
-        hint_ms = self._intake.refuse(self._time(), xid)
+    def turn_away(self, xid: str, count: int = 1) -> Overloaded:
+        """Count transactions that are not let in while the door is shut; return what to say.
+
+        `xid` is of one of them.
+        """
+        hint_ms = self._intake.refuse(self._time(), xid, count)
         full = len(self.transactions) >= self._settings.transactions_in_memory_max
         return Overloaded(_FULL if full else _CROWDED, hint_ms)
 

@@ -112,14 +112,14 @@ class Intake:
         self._let_in += 1
         self._left -= 1
 
-    def refuse(self, now: float, xid: str) -> int:
-        """Note that one was refused; return in how many milliseconds it may be asked again.
+    def refuse(self, now: float, xid: str, count: int = 1) -> int:
+        """Note that some were refused; return in how many milliseconds they may be asked again.
 
-        Longer the more are refused for each that is let in, and different for each xid, so that
-        they do not all come back at once.
+        Longer the more are refused for each that is let in, and different for each xid (of one of
+        them), so that those who are refused one by one do not all come back at once.
         """
         self._count(now)
-        self._refused += 1
+        self._refused += count
         self._refused_at = now
         hint_ms = min(HINT_MS * (1 + self._pressure), HINT_MS_MAX)
         # In sixteenths, so that whoever writes refusals writes few different ones.

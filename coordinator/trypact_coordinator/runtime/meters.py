@@ -130,6 +130,6 @@ class Meters:
         self.commit_seconds.observe(seconds)
         self.batch_records.observe(records)
 
-    def turned_away(self, reason: str) -> None:
-        """Count one transaction that was refused at the door."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+    def turned_away(self, reason: str, count: int = 1) -> None:
+        """Count transactions that were refused at the door."""
+        self.refused[reason] = self.refused.get(reason, 0) + count

@@ -29,6 +29,8 @@ REQUESTS_MAX = 8192
 _REPLY_BYTES = 256
 _BRANCH_BYTES = 192
 
+Items = list[initiator_pb2.ExecuteStreamRequest.Item]
+
 _LATE: bytes = status_pb2.Status(
     code=code_pb2.DEADLINE_EXCEEDED, message="It has not ended within the time its initiator gave."
 ).SerializeToString()
@@ -96,17 +98,20 @@ class ExecuteStream:
 
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
         unread, door = Unread(), self._coordinator.door
-        refused: list[initiator_pb2.ExecuteStreamRequest.Item]
+        # Those that found the door shut: the ones that nobody can have begun before, and the rest.
+        fresh: Items
+        others: Items
         unread.ask()
         try:
             async for batch in requests:
                 door.unread(unread.came())
-                shut, refused = False, []
+                shut, fresh, others = False, [], []
                 for item in batch.items:
                     while self._unwritten >= REQUESTS_MAX:
                         # Their replies may be what makes room.
-                        self._look_up(refused)
-                        shut, refused = False, []
+                        self._turn_away(fresh)
+                        self._look_up(others)
+                        shut, fresh, others = False, [], []
                         await self._wait_for_room()
                     self._unwritten += 1
                     # Before anything is made of it: thousands a second may have to be turned away.
@@ -115,40 +120,42 @@ class ExecuteStream:
                     if not shut:
                         self._begin(item)
                     elif item.request.fresh:
-                        self._turn_away(item.id, item.request.begin.xid)
+                        fresh.append(item)
                     else:
-                        refused.append(item)
-                self._look_up(refused)
+                        others.append(item)
+                self._turn_away(fresh)
+                self._look_up(others)
                 unread.ask()
             while self._unwritten:
                 await self._wait_for_room()
         finally:
             self._outbox.close()
 
-    def _look_up(self, refused: list[initiator_pb2.ExecuteStreamRequest.Item]) -> None:
-        if refused:
-            xids = [item.request.begin.xid for item in refused]
-            self._coordinator.door.recall.ask(xids, partial(self._recalled, refused))
+    def _look_up(self, items: Items) -> None:
+        if items:
+            xids = [item.request.begin.xid for item in items]
+            self._coordinator.door.recall.ask(xids, partial(self._recalled, items))
 
-    def _recalled(
-        self,
-        refused: list[initiator_pb2.ExecuteStreamRequest.Item],
-        known: Known,
-    ) -> None:
+    def _recalled(self, items: Items, known: Known) -> None:
         """Turn requests away, unless it may be that they were begun before."""
         if self._ended:
             return
-        for item in refused:
+        unknown = []
+        for item in items:
             xid = item.request.begin.xid
             if isinstance(known, CoordinatorError) or xid in known or self._coordinator.has(xid):
                 self._begin(item)
             else:
-                self._turn_away(item.id, xid)
+                unknown.append(item)
+        self._turn_away(unknown)
 
-    def _turn_away(self, id_: int, xid: str) -> None:
-        error = self._coordinator.turn_away(xid)
-        status = _turned_away(str(error), error.retry_after_ms)
-        self._outbox.put((id_, status), _REPLY_BYTES)
+    def _turn_away(self, items: Items) -> None:
+        """Refuse requests that came together, in the same words."""
+        if items:
+            error = self._coordinator.turn_away(items[0].request.begin.xid, len(items))
+            status = _turned_away(str(error), error.retry_after_ms)
+            for item in items:
+                self._outbox.put((item.id, status), _REPLY_BYTES)
 
     async def _wait_for_room(self) -> None:
         self._written.clear()
