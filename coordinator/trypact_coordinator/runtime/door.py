@@ -63,9 +63,9 @@ class Door:
         self.records: Sized = ()
         self.transactions: Sized = ()
 
-    def written(self, delay: float) -> None:
+    def written(self, delay: float, took: float) -> None:
         """Note that a batch is in the journal; see GroupCommit."""
-        self._intake.written(self._time(), delay)
+        self._intake.written(self._time(), delay, took)
 
     def unread(self, lasted: float) -> None:
         """Note for how many seconds a stream had always a next message that had come already."""

@@ -45,8 +45,8 @@ class GroupCommit:
         bytes_in_batch_max: the payloads and results one commit carries at most, unless one record
             has more.
         meters: told of each commit.
-        waited: told how long the record of each batch that came first took, until those who wait
-            for the batch are told, in seconds.
+        waited: told of each batch, in seconds, how long the record that came first took until
+            those who wait for the batch are told, and how long the journal took for the batch.
         elapsed: seconds of a clock that never runs backwards, from any origin.
     """
 
@@ -57,7 +57,7 @@ class GroupCommit:
         records_in_batch_max: int,
         bytes_in_batch_max: int,
         meters: Meters,
-        waited: Callable[[float], None] | None = None,
+        waited: Callable[[float, float], None] | None = None,
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -79,6 +79,8 @@ class GroupCommit:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._write_ids = 0
+        # Seconds the journal took for the latest batch.
+        self._took = 0.0
         # Why nothing is written any more.
         self._broken: JournalError | None = None
         self._closing = False
@@ -165,7 +167,7 @@ class GroupCommit:
     def _tell(self, batch: list[Submitted], fates: list[Verdict | JournalError]) -> None:
         since = min([at for _, _, at in batch if at is not None], default=None)
         if self._waited is not None and since is not None:
-            self._waited(self._elapsed() - since)
+            self._waited(self._elapsed() - since, self._took)
         for (write, done, _), fate in zip(batch, fates, strict=True):
             try:
                 done(fate)
@@ -189,7 +191,7 @@ class GroupCommit:
         """Write a batch, for as long as it takes: an unknown fate is never reported."""
         delay = _RETRY_SECONDS_FIRST
         while self._broken is None:
-            began = time.monotonic()
+            began = self._elapsed()
             try:
                 appended: Appended = await self._journal.append(batch)
                 told = len(appended.verdicts)
@@ -209,7 +211,8 @@ class GroupCommit:
                 self._broken = JournalError(f"{type(error).__name__}: {error}")
             else:
                 self._observe(appended.at)
-                self._meters.committed(len(batch), time.monotonic() - began)
+                self._took = self._elapsed() - began
+                self._meters.committed(len(batch), self._took)
                 return list(appended.verdicts)
         return [self._broken or JournalUnavailable()] * len(batch)
 

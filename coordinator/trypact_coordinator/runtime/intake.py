@@ -21,9 +21,9 @@ UNREAD_MAX = 0.1
 UNREAD_MAX_CROWDED = 0.04
 UNREAD_COUNTS = 0.02
 # Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
-DELAY = 0.005
+DELAY = 0.004
 JOURNAL_TIMES = 4
-# The journal's own time is the shortest delay of this interval or the one before.
+# The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
 # Transactions that a batch lets in while crowded.
 QUOTA_MIN = 4
@@ -57,7 +57,7 @@ class Intake:
         # What is left of the quota until the next batch is written.
         self._left = 0
         self._unread_at = -UNREAD_MAX
-        # The shortest delays of this interval and of the one before.
+        # The shortest that the journal took for a batch in this interval and in the one before.
         self._shortest = self._shortest_before = float("inf")
         self._interval_at = 0.0
         # Of the present second: how many were let in and refused; and how that was the second
@@ -68,12 +68,12 @@ class Intake:
 
     # ------------------------------------------------------------ what is measured
 
-    def written(self, now: float, delay: float) -> None:
-        """Note that a batch is in the journal, and how long its oldest record took."""
+    def written(self, now: float, delay: float, took: float) -> None:
+        """Note a batch: how long its oldest record waited in all, and what the journal took."""
         if now - self._interval_at >= INTERVAL:
             self._interval_at = now
-            self._shortest_before, self._shortest = self._shortest, delay
-        self._shortest = min(self._shortest, delay)
+            self._shortest_before, self._shortest = self._shortest, took
+        self._shortest = min(self._shortest, took)
         if not self.crowded:
             return
         own = min(self._shortest, self._shortest_before)

@@ -71,12 +71,12 @@ class Coordinator:
 
     def write(self) -> None:
         batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_MAX))]
-        since = batch[0][1]
+        since, began = batch[0][1], self.now
         ends_at = self.now + self.commit + len(batch) * self.record
         while self.now < ends_at:
             self.now = min(self.now + 0.0005, ends_at)
             self.arrive()
-        self.intake.written(self.now, self.now - since)
+        self.intake.written(self.now, self.now - since, self.now - began)
         for came, _, step in batch:
             if step == RECORDS:
                 self.latencies.append(self.now - came)
@@ -149,7 +149,7 @@ def test_each_batch_opens_a_crowded_door_and_so_does_an_idle_journal() -> None:
     assert intake.shut(0.0, 11)
     assert intake.shut(0.0, 1)
     assert not intake.shut(0.0, 0)
-    intake.written(0.01, 0.001)
+    intake.written(0.01, 0.001, 0.001)
     let_in = 0
     while not intake.shut(0.01, 1):
         intake.let_in(0.01)
