@@ -23,7 +23,7 @@ from tests.bench.rig import Rig
 CALM_CLIENTS = 8
 MANY_CLIENTS = 256
 # Arrivals a second, as shares of what many clients reach.
-STEPS = (0.6, 0.7, 0.8, 0.9, 1.0)
+STEPS = (0.7, 0.8, 0.9, 1.0)
 TIMES = 2.0
 
 
@@ -36,8 +36,8 @@ def rows(
         async def closed(clients: int) -> Seen:
             return await Initiator(address, PARTICIPANTS).closed(clients, warm_up_seconds, seconds)
 
-        async def scheduled(rate: float) -> Seen:
-            return await Initiator(address, PARTICIPANTS).scheduled(rate, warm_up_seconds, seconds)
+        async def scheduled(rate: float, watched: float = seconds) -> Seen:
+            return await Initiator(address, PARTICIPANTS).scheduled(rate, warm_up_seconds, watched)
 
         calm = _row(journal, run(closed(CALM_CLIENTS)), clients=CALM_CLIENTS)
         yield calm
@@ -45,7 +45,8 @@ def rows(
         yield many
         capacity = 0.0
         for share in STEPS:
-            step = _row(journal, run(scheduled(share * many.rate)), arrivals=share * many.rate)
+            rate = share * many.rate
+            step = _row(journal, run(scheduled(rate, 0.7 * seconds)), arrivals=rate)
             yield step
             capacity = max(capacity, step.rate)
         beyond = _row(journal, run(scheduled(TIMES * capacity)), arrivals=TIMES * capacity)

@@ -18,7 +18,7 @@ class Plan:
     journals: tuple[str, ...] = JOURNALS
     # How long a load runs before it is watched, and how long it is watched.
     warm_up_seconds: float = 1.0
-    seconds: float = 5.0
+    seconds: float = 4.5
     soak_seconds: float = 30.0
     # Transactions in flight when the coordinator is killed.
     in_flight: tuple[int, ...] = (100, 10_000)
