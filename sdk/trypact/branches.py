@@ -264,7 +264,8 @@ def branch_of(
     )
 
 
-# Neither a delay nor a budget of its own, like nearly every branch.
+# Neither a delay nor a budget of its own, like nearly every branch. (A False is a zero here; all
+# else that is no number of its kind is found.)
 _UNBOUNDED = (0, 0, 0)
 
 

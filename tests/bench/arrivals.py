@@ -228,7 +228,7 @@ def _cut(data: bytes, *gaps: bytes) -> tuple[bytes, ...]:
 
 
 def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it; of 35 to 41 bits it is six bytes long."""
+    """Return a number as protobuf writes it: in five bytes from 2**28 up to 2**35."""
     parts = []
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)

@@ -108,10 +108,10 @@ def _overload(findings: Findings) -> Iterator[Budget]:
 
 def _beside(findings: Findings) -> Iterator[Budget]:
     """Compare with others that answer, whose transactions cost their share in any case."""
-    found = {(one.load, one.beside): one for one in findings.besides}
-    for (load, beside), one in found.items():
-        prompt = found.get((load, TWO_PROMPT))
-        if beside == TWO_STALLING and prompt is not None:
+    found = {(one.journal, one.load, one.beside): one for one in findings.besides}
+    for (journal, load, beside), one in found.items():
+        prompt = found.get((journal, load, TWO_PROMPT))
+        if beside == TWO_STALLING and prompt is not None and prompt.rate:
             where = f"{load}, beside {TWO_STALLING}, of that beside {TWO_PROMPT}"
             yield at_least(f"throughput: {where}", one.rate / prompt.rate, BESIDE_MIN, "{:.0%}")
             growth = one.p50_ms / prompt.p50_ms

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.budgets import budgets
 from tests.bench.findings import Findings, Load, Soak, Table
+from tests.bench.slow_neighbour import ARRIVALS, CLIENTS, RATE, STALLING
 
 PROCESSES = ("coordinator", "client", "participant", "database")
 COLUMNS = [
@@ -166,9 +167,10 @@ def _overloads(findings: Findings) -> Table:
 def _besides(findings: Findings) -> Table:
     return Table(
         "Slow neighbours",
-        "A load at no-op participants, alone and beside 50 transactions a second for each of two "
-        "others: at first both answer at once; then one never does, and one after 5 seconds. 64 "
-        "clients take all that the coordinator has left, 1,000 arrivals a second do not.",
+        f"A load at no-op participants, alone and beside {RATE:.0f} transactions a second for each "
+        "of two others: at first both answer at once; then one never does, and one after "
+        f"{STALLING['slow']} seconds. {CLIENTS} clients take all that the coordinator has left, "
+        f"{ARRIVALS:,.0f} arrivals a second do not.",
         ["journal", "load", "beside", "tx/s", "p50 ms", "p99 ms", "refused"],
         [
             [

@@ -31,6 +31,8 @@ DURABLE = {
     # Room for six participants' pools beside a journal.
     "max_connections": "150",
     "min_wal_size": "1GB",
+    # So that the segments below are all used before a checkpoint.
+    "max_wal_size": "2GB",
 }
 # A server that has run for a while writes its WAL over segments it has used before. A new one makes
 # each first, and every commit waits for its 16 MB of zeros: 60 ms every second or two.
@@ -57,11 +59,11 @@ class Rig:
     def postgres(self) -> PostgresServer:
         """A PostgreSQL that syncs, as it is when it has run for a while."""
         if self._postgres is None:
-            self._postgres = PostgresServer(DURABLE)
+            server = self._postgres = PostgresServer(DURABLE)
             for _ in range(WAL_SEGMENTS):
-                self._postgres.execute("SELECT pg_logical_emit_message(false, 'bench', 'used')")
-                self._postgres.execute("SELECT pg_switch_wal()")
-            self._postgres.execute("CHECKPOINT")
+                server.execute("SELECT pg_logical_emit_message(false, 'bench', 'used')")
+                server.execute("SELECT pg_switch_wal()")
+            server.execute("CHECKPOINT")
         return self._postgres
 
     def shared(self, module: str, *arguments: str) -> tuple[ServerProcess, str]:

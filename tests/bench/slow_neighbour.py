@@ -28,6 +28,8 @@ PROMPT = PARTICIPANTS[: len(STALLING)]
 # Transactions that name each neighbour, a second.
 RATE = 50.0
 NOBODY, TWO_PROMPT, TWO_STALLING = "nobody", "two that answer", "one hung, one slow"
+# By clients, and by a schedule.
+LOADS = 2
 # Until calls time out, and breakers open.
 SETTLE_SECONDS = 8.0
 

@@ -51,8 +51,10 @@ def neighbour(plan: Plan) -> Iterator[Step]:
     def run(rig: Rig, findings: Findings) -> str:
         found = list(slow_neighbour.rows(rig, journal, plan.seconds))
         findings.besides.extend(found)
-        return f"{found[-1].rate / found[0].rate:.0%} of the rate without"
+        prompt, stalling = found[-2:]
+        return f"{stalling.rate / prompt.rate:.0%} of what comes through beside two that answer"
 
     for journal in plan.journals[-1:]:
-        seconds = slow_neighbour.SETTLE_SECONDS + 2 * plan.seconds + 5.0
+        settling = 1.0 + 2 * slow_neighbour.SETTLE_SECONDS
+        seconds = slow_neighbour.LOADS * (settling + 3 * plan.seconds)
         yield Step(f"slow neighbours on {journal}", seconds, run)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from trypact.branches import write
 from trypact.v1 import initiator_pb2
 
 from tests.bench import cases, findings, plots, report, slow_neighbour
 from tests.bench.arrivals import requests
 from tests.bench.budgets import at_least, at_most
 from tests.bench.findings import Findings
+from tests.bench.load import SHAPES
 from tests.bench.plan import Plan
 from tests.bench.recovery import recovery, shares
 from tests.bench.rig import Rig
@@ -135,6 +137,22 @@ def test_many_in_flight_are_shared_out_among_initiators() -> None:
     assert shares(12_000) == [5_000, 5_000, 2_000]
 
 
+def test_the_lean_initiator_asks_for_what_it_would_with_messages_built_one_by_one() -> None:
+    first, second = itertools.islice(requests(("alpha", "beta"), "bench"), 2)
+    batch = initiator_pb2.ExecuteStreamRequest.FromString(first[1] + second[1])
+    xids = [item.request.begin.xid for item in batch.items]
+
+    expected = initiator_pb2.ExecuteStreamRequest()
+    for (id_, _), xid in zip((first, second), xids, strict=True):
+        request = expected.items.add(id=id_, timeout_ms=90_000).request
+        request.fresh = True
+        request.begin.xid, request.begin.name = xid, "bench"
+        for branch in SHAPES["tcc"]()[:2]:
+            write(branch, request.branches.add())
+    assert batch == expected
+    assert len(set(xids)) == 2
+
+
 def test_a_budget_says_by_how_much_it_is_missed() -> None:
     assert at_most("a time", 1.5, 2.0, "{:.1f} s").verdict == "met"
     assert at_most("a time", 3.0, 2.0, "{:.1f} s").verdict == "missed by 50%"
@@ -192,14 +210,3 @@ EXAMPLE = Findings(
     ],
     tables=[findings.Table("Another", "What it is.", ["what", "how much"], [["this", "1"]])],
 )
-
-
-def test_the_lean_initiator_asks_for_what_it_would_with_messages_built_one_by_one() -> None:
-    first, second = itertools.islice(requests(("alpha", "beta"), "bench"), 2)
-    batch = initiator_pb2.ExecuteStreamRequest.FromString(first[1] + second[1])
-
-    assert [item.id for item in batch.items] == [first[0], second[0]]
-    assert len({item.request.begin.xid for item in batch.items}) == 2
-    for item in batch.items:
-        assert item.request.fresh
-        assert [branch.action for branch in item.request.branches] == ["alpha.run", "beta.run"]

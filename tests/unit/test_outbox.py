@@ -9,6 +9,10 @@ from trypact_coordinator.outbox import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, Outbox
 async def batches(outbox: Outbox[int]) -> list[list[int]]:
     """Close it and return what leaves it."""
     outbox.close()
+    return await batches_to_the_end(outbox)
+
+
+async def batches_to_the_end(outbox: Outbox[int]) -> list[list[int]]:
     return [batch async for batch in outbox]
 
 
@@ -59,3 +63,11 @@ async def test_whoever_waits_is_woken_by_the_next_item() -> None:
     assert not waiting.done()
     outbox.put(1, 1)
     assert await waiting == [1]
+
+
+async def test_whoever_waits_is_told_of_the_end() -> None:
+    outbox = Outbox[int]()
+    waiting = asyncio.create_task(batches_to_the_end(outbox))
+    await asyncio.sleep(0)
+    outbox.close()
+    assert await waiting == []

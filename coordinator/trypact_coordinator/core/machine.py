@@ -122,7 +122,8 @@ SEND: dict[Operation, BranchTrigger] = {
     Operation.DELIVER: BranchTrigger.SEND_DELIVER,
 }
 
-# Where sending an operation takes a branch, from each state in which it may be sent.
+# Where sending an operation takes a branch, from each state in which it may be sent. What `wanted`
+# names is always in it, for that is made of it.
 SENT: dict[tuple[BranchState, Operation], BranchState] = {
     (state, operation): BRANCH[state, trigger]
     for operation, trigger in SEND.items()

@@ -140,10 +140,10 @@ def step_together(
     return draft.advance()
 
 
-def _require_no_request(frozen: Transaction, events: Sequence[Event]) -> None:
+def _require_no_request(transaction: Transaction, events: Sequence[Event]) -> None:
     """Tell whoever asks for something that nothing happens any more; all else passes by."""
     if any(isinstance(event, _REQUESTS) for event in events):
-        raise TransactionFrozen(f"transaction {frozen.xid} is frozen: {frozen.frozen}")
+        raise TransactionFrozen(f"transaction {transaction.xid} is frozen: {transaction.frozen}")
 
 
 # ---------------------------------------------------------------- the initiator

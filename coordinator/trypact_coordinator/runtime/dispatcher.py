@@ -44,7 +44,6 @@ _CLOSED = BreakerState.CLOSED
 
 # Takes the answer of a call, with the xid it is about.
 Taker = Callable[[str, Answered], None]
-LaneDone = Callable[["Lane", Call, Answer], None]
 
 
 class LaneView(msgspec.Struct, frozen=True, gc=False):
@@ -59,7 +58,11 @@ class Lane:
     """The calls of one participant: those in flight, and two queues for those that wait."""
 
     def __init__(
-        self, name: str, settings: RuntimeSettings, attempts: Attempts, done: LaneDone
+        self,
+        name: str,
+        settings: RuntimeSettings,
+        attempts: Attempts,
+        done: Callable[["Lane", Call, Answer], None],
     ) -> None:
         self.name = name
         self.attempts = attempts
@@ -180,8 +183,9 @@ class Dispatcher:
             left_ms = left_us // MILLISECOND or 1
             if left_ms < call.timeout_ms:
                 call = replace(call, timeout_ms=left_ms)
-        route = lane.route = lane.route or self._routes.route(lane.name)
-        endpoint = route.next_endpoint(now) if route is not None else None
+        if lane.route is None:
+            lane.route = self._routes.route(lane.name)
+        endpoint = lane.route.next_endpoint(now) if lane.route is not None else None
         if endpoint is None:
             self._decline(lane, call, "no instance of the participant is registered")
             return

@@ -79,8 +79,6 @@ class GroupCommit:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._write_ids = 0
-        # Seconds the journal took for the latest batch.
-        self._took = 0.0
         # Why nothing is written any more.
         self._broken: JournalError | None = None
         self._closing = False
@@ -99,6 +97,7 @@ class GroupCommit:
         An xid may have one record on its way at a time.
         """
         xid = record.transaction.xid
+        # Not by `invariant`, which would have the words made for every record.
         if xid in self._pending_xids:
             raise InvariantViolated(f"two records of {xid} on their way at once")
         if self._broken is not None:
@@ -156,18 +155,24 @@ class GroupCommit:
     async def _commit(self, batch: list[Submitted]) -> None:
         if not self._waiting:
             self._ready.clear()
-        fates = await self._write([write for write, _, _ in batch])
+        fates, took = await self._write([write for write, _, _ in batch])
         for write, _, _ in batch:
             self._pending_xids.discard(write.record.transaction.xid)
         # Later, so that the batch that has formed meanwhile is on its way first.
-        self._loop.call_soon(self._tell, batch, fates)
+        self._loop.call_soon(self._tell, batch, fates, took)
         if not self._waiting:
             self._idle.set()
 
-    def _tell(self, batch: list[Submitted], fates: list[Verdict | JournalError]) -> None:
+    def _tell(
+        self,
+        batch: list[Submitted],
+        fates: list[Verdict | JournalError],
+        took: float | None = None,
+    ) -> None:
+        """Tell whoever waits; `took` is the seconds that the journal did, if it has the batch."""
         since = min([at for _, _, at in batch if at is not None], default=None)
-        if self._waited is not None and since is not None:
-            self._waited(self._elapsed() - since, self._took)
+        if self._waited is not None and since is not None and took is not None:
+            self._waited(self._elapsed() - since, took)
         for (write, done, _), fate in zip(batch, fates, strict=True):
             try:
                 done(fate)
@@ -187,8 +192,11 @@ class GroupCommit:
             batch.append(waiting.popleft())
         return batch
 
-    async def _write(self, batch: list[Write]) -> list[Verdict | JournalError]:
-        """Write a batch, for as long as it takes: an unknown fate is never reported."""
+    async def _write(self, batch: list[Write]) -> tuple[list[Verdict | JournalError], float | None]:
+        """Write a batch, for as long as it takes: an unknown fate is never reported.
+
+        Returns the fates, and the seconds the journal took; None where it gave up for good.
+        """
         delay = _RETRY_SECONDS_FIRST
         while self._broken is None:
             began = self._elapsed()
@@ -211,10 +219,10 @@ class GroupCommit:
                 self._broken = JournalError(f"{type(error).__name__}: {error}")
             else:
                 self._observe(appended.at)
-                self._took = self._elapsed() - began
-                self._meters.committed(len(batch), self._took)
-                return list(appended.verdicts)
-        return [self._broken or JournalUnavailable()] * len(batch)
+                took = self._elapsed() - began
+                self._meters.committed(len(batch), took)
+                return list(appended.verdicts), took
+        return [self._broken or JournalUnavailable()] * len(batch), None
 
 
 def _content_bytes(record: Record) -> int:

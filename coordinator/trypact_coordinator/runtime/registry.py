@@ -31,6 +31,7 @@ from trypact_coordinator.core.policy import MILLISECOND
 from trypact_coordinator.core.topics import fan_out
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.ports import Clock, Instance, Journal
+from trypact_coordinator.runtime.dispatcher import Route
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +82,7 @@ class _Participant:
 
     def next_endpoint(self, now: int) -> str | None:
         """Return where the next call goes: live instances in turn, else any that was ever known."""
-        live = self._live if now < self._live_until else self.live(now)
-        endpoints = live or [i.endpoint for i in self.instances.values()]
+        endpoints = self.live(now) or [i.endpoint for i in self.instances.values()]
         if not endpoints:
             return None
         self._turn += 1
@@ -257,7 +257,7 @@ class Registry:
             f"{_nearest(verb, participant.kinds_of)}; it has: {_listed(participant.kinds_of)}"
         )
 
-    def route(self, participant: str) -> _Participant | None:
+    def route(self, participant: str) -> Route | None:
         """Return the way to a participant, which stays the same; None before it registers."""
         return self._participants.get(participant)
 

@@ -204,6 +204,7 @@ class ExecuteStream:
         """Let its transaction go on without anybody who waits for it here."""
         if request.watcher is not None:
             self._coordinator.unwatch(request.xid, request.watcher)
+            request.watcher = None
         elif request.task is not None:
             request.task.cancel()
 

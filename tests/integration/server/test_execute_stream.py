@@ -88,6 +88,7 @@ async def test_what_was_answered_leaves_nothing_for_the_garbage_collector(house:
     house.participant.on("no", "Try", refuses("sold out"))
     stream = house.transactions.ExecuteStream()
     gc.collect()
+    flags = gc.get_debug()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         await send(stream, item(1, "x1", "a", "b"), item(2, "x2", "no"), item(3, "with space", "c"))
@@ -95,7 +96,7 @@ async def test_what_was_answered_leaves_nothing_for_the_garbage_collector(house:
         gc.collect()
         left = {type(found) for found in gc.garbage}
     finally:
-        gc.set_debug(0)
+        gc.set_debug(flags)
         gc.garbage.clear()
 
     assert not [kind for kind in left if kind.__module__.startswith("trypact_coordinator")]

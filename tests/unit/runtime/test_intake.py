@@ -10,6 +10,8 @@ from trypact_coordinator.runtime.intake import (
     CROWDED_MAX,
     HINT_MS,
     HINT_MS_MAX,
+    QUOTA_FIRST,
+    QUOTA_MIN,
     UNREAD_MAX,
     Intake,
 )
@@ -155,6 +157,24 @@ def test_each_batch_opens_a_crowded_door_and_so_does_an_idle_journal() -> None:
         intake.let_in(0.01)
         let_in += 1
     assert let_in > 0
+
+
+def quota(intake: Intake, now: float, delay: float, took: float) -> int:
+    """Return how many a crowded door lets in after many batches that fared so."""
+    assert intake.shut(now, 101)
+    for batch in range(200):
+        intake.written(now + batch / 1000, delay, took)
+    let_in = 0
+    while not intake.shut(now + 0.2, 1):
+        intake.let_in(now + 0.2)
+        let_in += 1
+    return let_in
+
+
+def test_a_delay_is_long_or_short_beside_what_the_journal_itself_takes() -> None:
+    for_quick, for_slow = Intake(100), Intake(100)
+    assert quota(for_quick, 0.0, delay=0.02, took=0.001) == QUOTA_MIN
+    assert quota(for_slow, 0.0, delay=0.02, took=0.01) == QUOTA_FIRST
 
 
 def test_it_is_tried_out_now_and_then_whether_it_is_still_crowded() -> None:

@@ -136,6 +136,26 @@ def test_a_budget_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({"attempts": True}, "attempts: is True; allowed: 0 to 1000"),
+        ({"attempts": 1.0}, "attempts: is 1.0; allowed: a whole number"),
+        ({"attempts": None}, "attempts: is None; allowed: 0 to 1000"),
+        ({"retry_for": "0"}, "retry_for: is '0'; allowed: 0 to 2592000 seconds"),
+        ({"retry_for": None}, "retry_for: is None; allowed: 0 to 2592000 seconds"),
+    ],
+)
+def test_a_budget_that_is_no_number_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        tcc("a.b", **fields)
+
+
+def test_a_zero_of_any_kind_is_no_budget() -> None:
+    wire = to_wire(tcc("a.b", id="t", attempts=False, retry_for=0))
+    assert (wire.attempts_max, wire.retry_for_ms) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
         ({"action": 3}, "action: is 3; allowed: a string"),
         ({"id": 3}, "id: is 3; allowed: a string"),
         ({"after": ["a", 3]}, "after: is 3; allowed: a string"),
