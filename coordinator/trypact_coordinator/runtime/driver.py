@@ -21,6 +21,7 @@ from trypact_coordinator.core.errors import (
     InvariantViolated,
     JournalError,
     JournalUnavailable,
+    OwnershipLost,
     RecordRejected,
     UnknownTransaction,
 )
@@ -393,6 +394,12 @@ class Driver:
     # ------------------------------------------------------------ reloading
 
     def _take_up(self, slot: Slot, transaction: Transaction) -> None:
+        if transaction.epoch > self.epoch:
+            # A newer term has it, and will not know of a Try that leaves here: none may.
+            error = OwnershipLost()
+            self._fail(slot, error)
+            self._on_fatal(error)
+            return
         slot.tx = slot.recorded = transaction
         # What it did without a record since (a Try sent, a report taken) is not in the journal, so
         # an undecided one is doubted as a new term would.
