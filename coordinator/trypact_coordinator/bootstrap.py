@@ -121,7 +121,7 @@ async def serve(settings: Settings, ready: Callable[[Running], None]) -> None:
             ready(coordinator)
             await asyncio.wait((stop, fatal), return_when=asyncio.FIRST_COMPLETED)
             waits: dict[str, object] = {}
-            if count := coordinator.coordinator.in_memory:
+            if count := len(coordinator.coordinator):
                 grace = in_words(settings.stop_grace_ms * MILLISECOND)
                 waits = {"transactions": count, "waits": f"up to {grace}; a second signal ends it"}
             log.info("stopping", address=coordinator.address, **waits)

@@ -178,11 +178,6 @@ class Coordinator:
         log.info("term started", owner=owner, epoch=term.epoch, incarnation=term.incarnation)
         return term
 
-    @property
-    def in_memory(self) -> int:
-        """How many transactions a stop waits for, until its grace ends."""
-        return self._driver.in_memory
-
     async def stop(self, grace_ms: int) -> None:
         """Refuse new work, let what is in memory settle for a while, then close everything.
 
@@ -407,7 +402,7 @@ class Coordinator:
         return await self._journal.backlog()
 
     def __len__(self) -> int:
-        """Return how many transactions are in memory."""
+        """Return how many transactions are in memory, which a stop waits for."""
         return len(self._driver)
 
     def lane(self, participant: str) -> LaneView:

@@ -102,7 +102,7 @@ class Driver:
     # ------------------------------------------------------------ what callers use
 
     def __len__(self) -> int:
-        """Return how many transactions are in memory."""
+        """Return how many transactions are in memory: under way, or waited for."""
         return len(self._slots)
 
     def __contains__(self, xid: str) -> bool:
@@ -181,11 +181,6 @@ class Driver:
         finally:
             if future.cancelled():
                 self.unwatch(xid, tell)
-
-    @property
-    def in_memory(self) -> int:
-        """How many transactions are in memory: under way, or waited for."""
-        return len(self._slots)
 
     async def drained(self) -> None:
         """Return once no transaction is in memory."""
