@@ -100,7 +100,10 @@ class Draft:
         raise UnknownBranch(f"transaction {self.tx.xid} has no branch {branch_id!r}")
 
     def change(self, **fields: Any) -> None:
-        """Set fields of the transaction itself."""
+        """Set fields of the transaction itself.
+
+        What happens to every transaction (`decide`, its end) replaces them without this call.
+        """
         self.tx = replace(self.tx, **fields)
 
     def replace(self, index: int, **fields: Any) -> None:
