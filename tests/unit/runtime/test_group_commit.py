@@ -12,7 +12,7 @@ from trypact_coordinator.core.step import begin
 from trypact_coordinator.core.transaction import BranchSpec, Kind, Spec
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.ports import Appended, Verdict, Write
-from trypact_coordinator.runtime.group_commit import GroupCommit
+from trypact_coordinator.runtime.group_commit import IN_STEP_MIN, GroupCommit
 from trypact_coordinator.runtime.meters import Meters
 
 
@@ -52,6 +52,11 @@ def record(xid: str, payload: bytes = b"") -> Record:
     written = begin(spec, (branch,), 1_000_000, 1, Policy()).record
     assert written is not None
     return written
+
+
+def next_record(before: Record) -> Record:
+    transaction = before.transaction
+    return Record(replace(transaction, version=transaction.version + 1), forced=True)
 
 
 async def fates(writer: GroupCommit, *records: Record) -> list[Any]:
@@ -164,4 +169,45 @@ async def test_results_fill_a_batch_as_payloads_do() -> None:
     await fates(writer, *records)
 
     assert journal.sizes == [1, 1, 1]
+    await writer.close()
+
+
+async def turns(writer: GroupCommit, records: list[Record]) -> list[int]:
+    """Return how many were told in each turn of the loop."""
+    loop, told = asyncio.get_running_loop(), [0]
+
+    def done(fate: object) -> None:
+        if told[-1] == 0:
+            # After whatever this turn does.
+            loop.call_soon(told.append, 0)
+        told[-1] += 1
+
+    for each in records:
+        writer.submit(each, done)
+    await writer.flush()
+    return told[:-1] if told[-1] == 0 else told
+
+
+async def test_transactions_that_move_in_step_are_told_in_two_turns() -> None:
+    journal = Counting()
+    writer = await started(journal, records_max=100)
+    begun = [record(f"x{number}") for number in range(IN_STEP_MIN + 1)]
+    second = [next_record(each) for each in begun]
+    third = [next_record(each) for each in second[2:]]
+
+    assert await turns(writer, begun) == [13]
+    assert await turns(writer, second) == [7, 6]
+    # Too few of the batch before, whoever else comes with them.
+    assert await turns(writer, [*third, *(record(f"y{number}") for number in range(20))]) == [31]
+    assert journal.sizes == [13, 13, 31]
+    await writer.close()
+
+
+async def test_no_half_is_kept_back_when_others_are_on_their_way() -> None:
+    journal = Counting()
+    writer = await started(journal, records_max=IN_STEP_MIN)
+    begun = [record(f"x{number}") for number in range(IN_STEP_MIN)]
+    await turns(writer, begun)
+
+    assert await turns(writer, [*map(next_record, begun), record("y")]) == [12, 1]
     await writer.close()
