@@ -34,9 +34,10 @@ Done = Callable[[Verdict | JournalError], None]
 Submitted = tuple[Write, Done, float | None]
 Told = tuple[Submitted, Verdict | JournalError]
 
-# So many transactions of one batch in the next are in step; for fewer, two messages of everything
-# instead of one cost more than is gained.
+# So many transactions of one batch in the next are in step. For fewer, two messages of everything
+# instead of one cost more than is gained; more fill several messages in any case.
 IN_STEP_MIN = 12
+IN_STEP_MAX = 128
 
 # How long a lazy record waits for a forced one to leave with.
 LAZY_SECONDS = 0.01
@@ -168,7 +169,8 @@ class GroupCommit:
         fates, took = await self._write([write for write, _, _ in batch])
         xids = {write.record.transaction.xid for write, _, _ in batch}
         self._pending_xids -= xids
-        in_step = not self._waiting and len(xids & self._last_xids) >= IN_STEP_MIN
+        again = len(xids & self._last_xids)
+        in_step = not self._waiting and IN_STEP_MIN <= again <= IN_STEP_MAX
         self._last_xids = xids
         # Later, so that the batch that has formed meanwhile is on its way first.
         self._loop.call_soon(self._written, batch, fates, took, in_step)

@@ -12,7 +12,7 @@ from trypact_coordinator.core.step import begin
 from trypact_coordinator.core.transaction import BranchSpec, Kind, Spec
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.ports import Appended, Verdict, Write
-from trypact_coordinator.runtime.group_commit import IN_STEP_MIN, GroupCommit
+from trypact_coordinator.runtime.group_commit import IN_STEP_MAX, IN_STEP_MIN, GroupCommit
 from trypact_coordinator.runtime.meters import Meters
 
 
@@ -190,7 +190,7 @@ async def turns(writer: GroupCommit, records: list[Record]) -> list[int]:
 
 async def test_transactions_that_move_in_step_are_told_in_two_turns() -> None:
     journal = Counting()
-    writer = await started(journal, records_max=100)
+    writer = await started(journal, records_max=1000, bytes_max=10_000)
     begun = [record(f"x{number}") for number in range(IN_STEP_MIN + 1)]
     second = [next_record(each) for each in begun]
     third = [next_record(each) for each in second[2:]]
@@ -199,7 +199,11 @@ async def test_transactions_that_move_in_step_are_told_in_two_turns() -> None:
     assert await turns(writer, second) == [7, 6]
     # Too few of the batch before, whoever else comes with them.
     assert await turns(writer, [*third, *(record(f"y{number}") for number in range(20))]) == [31]
-    assert journal.sizes == [13, 13, 31]
+    # So many that they fill several messages.
+    many = [record(f"z{number}") for number in range(IN_STEP_MAX + 1)]
+    assert await turns(writer, many) == [129]
+    assert await turns(writer, [next_record(each) for each in many]) == [129]
+    assert journal.sizes == [13, 13, 31, 129, 129]
     await writer.close()
 
 
