@@ -1,4 +1,4 @@
-"""The batched stream to the coordinator: many Executes in one message, many outcomes in another.
+"""The batched stream to the coordinator: many requests in one message, many replies in another.
 
 A unary call costs each side tens of microseconds, a request in a batch a few. Replies are matched
 to their requests by id, in whatever order they come. When the stream breaks, every request without
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
@@ -21,8 +21,16 @@ from trypact._departures import BATCH_BYTES_MAX, Departures
 from trypact._exchange import CLOSED_MEANWHILE, Failure, failure_of
 from trypact.v1 import initiator_pb2
 
-Reply = initiator_pb2.ExecuteResponse | Failure
+Reply = Message | Failure
 
+# What travels over the stream, and the field it stands in.
+STREAMED: dict[type[Message], str] = {
+    initiator_pb2.ExecuteRequest: "execute",
+    initiator_pb2.BeginRequest: "begin",
+    initiator_pb2.TransactionServiceTryRequest: "try_branch",
+    initiator_pb2.CommitRequest: "commit",
+    initiator_pb2.RollbackRequest: "rollback",
+}
 PATH = "/trypact.v1.TransactionService/ExecuteStream"
 # Time-outs that end close together are looked at together.
 _LOOKS_APART_S = 0.01
@@ -67,7 +75,7 @@ class ExecuteStream:
         # Also of a task that is cancelled before it has begun.
         self._task.add_done_callback(self._finish)
 
-    def ask(self, request: initiator_pb2.ExecuteRequest, timeout: float) -> "asyncio.Future[Reply]":
+    def ask(self, request: Message, timeout: float) -> "asyncio.Future[Reply]":
         """Send a request with whatever else is ready; its reply comes within the time-out.
 
         The reply is UNAVAILABLE at once where too much waits for the coordinator to read it.
@@ -159,7 +167,7 @@ _LATE = Failure("DEADLINE_EXCEEDED", "no answer in time")
 _FULL = Failure("UNAVAILABLE", "too many requests wait for the coordinator to read them")
 
 
-def _batch_of_one(id_: int, request: initiator_pb2.ExecuteRequest, timeout: float) -> bytes:
+def _batch_of_one(id_: int, request: Message, timeout: float) -> bytes:
     """Write a request as a message of its own, which joined to others is one of them all.
 
     Encoded messages in a row are one message with the items of each:
@@ -167,13 +175,15 @@ def _batch_of_one(id_: int, request: initiator_pb2.ExecuteRequest, timeout: floa
     """
     batch = initiator_pb2.ExecuteStreamRequest()
     item = batch.items.add(id=id_, timeout_ms=max(1, round(timeout * 1000)))
-    item.request.CopyFrom(request)
+    getattr(item, STREAMED[type(request)]).CopyFrom(request)
     return batch.SerializeToString()
 
 
 def _reply(item: initiator_pb2.ExecuteStreamResponse.Item) -> Reply:
-    if item.HasField("response"):
-        return item.response
+    field = item.WhichOneof("reply")
+    if field not in (None, "status"):
+        reply: Message = getattr(item, field)
+        return reply
     try:
         status = status_pb2.Status.FromString(item.status)
     except DecodeError:

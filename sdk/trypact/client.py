@@ -25,14 +25,13 @@ from trypact._exchange import (
     failure_of,
 )
 from trypact._execute_stream import PATH as EXECUTE_STREAM_PATH
-from trypact._execute_stream import REQUEST_BYTES_MAX, ExecuteStream
+from trypact._execute_stream import REQUEST_BYTES_MAX, STREAMED, ExecuteStream
 from trypact.branches import Branch
 from trypact.ids import new_xid
 from trypact.kinds import Operation
 from trypact.observed import InitiatorObserver, asking
 from trypact.outcome import Outcome, Reported, Standing
 from trypact.transaction import JoinedTransaction, Transaction
-from trypact.v1 import initiator_pb2
 
 ResultT = TypeVar("ResultT")
 
@@ -263,11 +262,7 @@ class Client:
         request = send.request
         if self._closed and not self._endings:
             return CLOSED
-        if (
-            self._streams
-            and isinstance(request, initiator_pb2.ExecuteRequest)
-            and request.ByteSize() <= REQUEST_BYTES_MAX
-        ):
+        if self._streams and type(request) in STREAMED and request.ByteSize() <= REQUEST_BYTES_MAX:
             reply = await self._execute_stream().ask(request, send.timeout)
             if not (isinstance(reply, Failure) and reply.status == "UNIMPLEMENTED"):
                 return reply

@@ -157,7 +157,7 @@ class Initiator:
             if now >= self._watched_from and item.HasField("response"):
                 self._seen.answered_at.append(now - self._watched_from)
             return
-        if item.HasField("response") and item.response.outcome.state == CONFIRMED:
+        if item.HasField("execute") and item.execute.outcome.state == CONFIRMED:
             self._seen.latencies_ms.append((now - asked_at) * 1000)
             self._seen.answered_at.append(now - self._watched_from)
         elif is_refusal(item.status):
@@ -205,11 +205,11 @@ def requests(participants: tuple[str, ...], name: str) -> Iterator[tuple[int, by
     xid = f"{new_xid()}-{'#' * digits}"
     template = initiator_pb2.ExecuteStreamRequest()
     item = template.items.add(id=id_, timeout_ms=90_000)
-    item.request.fresh = True
-    item.request.begin.name, item.request.begin.xid = name, xid
+    item.execute.fresh = True
+    item.execute.begin.name, item.execute.begin.xid = name, xid
     for one in participants:
         tcc = transaction_pb2.BRANCH_KIND_TCC
-        item.request.branches.add(id=one, kind=tcc, action=f"{one}.run")
+        item.execute.branches.add(id=one, kind=tcc, action=f"{one}.run")
     before, between, after = _cut(template.SerializeToString(), _varint(id_), b"#" * digits)
     for number in itertools.count():
         xid_digits = f"{number:0{digits}}".encode()

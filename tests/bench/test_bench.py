@@ -140,11 +140,11 @@ def test_many_in_flight_are_shared_out_among_initiators() -> None:
 def test_the_lean_initiator_asks_for_what_it_would_with_messages_built_one_by_one() -> None:
     first, second = itertools.islice(requests(("alpha", "beta"), "bench"), 2)
     batch = initiator_pb2.ExecuteStreamRequest.FromString(first[1] + second[1])
-    xids = [item.request.begin.xid for item in batch.items]
+    xids = [item.execute.begin.xid for item in batch.items]
 
     expected = initiator_pb2.ExecuteStreamRequest()
     for (id_, _), xid in zip((first, second), xids, strict=True):
-        request = expected.items.add(id=id_, timeout_ms=90_000).request
+        request = expected.items.add(id=id_, timeout_ms=90_000).execute
         request.fresh = True
         request.begin.xid, request.begin.name = xid, "bench"
         for branch in SHAPES["tcc"]()[:2]:

@@ -1,18 +1,21 @@
-"""ExecuteStream: many transactions over one stream, each answered when it has ended.
+"""ExecuteStream: many transactions over one stream, each request answered when its time comes.
 
-No task is made for a request that begins a transaction: it is a callback when the transaction has
-ended. Only what takes more than a step (a transaction that is known already, a refusal) is a task.
+No task is made for an Execute that begins a transaction: it is a callback when the transaction has
+ended. What takes more than a step is a task: an Execute of a transaction that is known already, and
+the interactive form, whose requests are served by the plain methods.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache, partial
+from typing import Any
 
+from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 
 from trypact_coordinator.alarms import Alarms
-from trypact_coordinator.core.errors import CoordinatorError, Overloaded
+from trypact_coordinator.core.errors import CoordinatorError, InvalidArgument, Overloaded
 from trypact_coordinator.core.outcome import Reply
 from trypact_coordinator.core.transaction import BranchSpec, Spec, Transaction
 from trypact_coordinator.outbox import Outbox
@@ -29,7 +32,19 @@ REQUESTS_MAX = 8192
 _REPLY_BYTES = 256
 _BRANCH_BYTES = 192
 
-Items = list[initiator_pb2.ExecuteStreamRequest.Item]
+Item = initiator_pb2.ExecuteStreamRequest.Item
+# What a plain method makes of its request; the other argument is the call's context.
+Plain = Callable[[Any, object], Awaitable[Message]]
+# A transaction that was executed, the response of a plain method, or a serialized status.
+Answer = Transaction | Message | bytes
+
+# The field of a reply that each response stands in.
+_FIELDS: dict[type[Message], str] = {
+    initiator_pb2.BeginResponse: "begin",
+    initiator_pb2.TransactionServiceTryResponse: "try_branch",
+    initiator_pb2.CommitResponse: "commit",
+    initiator_pb2.RollbackResponse: "rollback",
+}
 
 _LATE: bytes = status_pb2.Status(
     code=code_pb2.DEADLINE_EXCEEDED, message="It has not ended within the time its initiator gave."
@@ -54,11 +69,13 @@ class ExecuteStream:
 
     Args:
         coordinator: runs the transactions.
+        plain: for each sort of request beside `execute`, the method that serves it.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, plain: Mapping[str, Plain]) -> None:
         self._coordinator = coordinator
-        self._outbox: Outbox[tuple[int, Transaction | bytes]] = Outbox()
+        self._plain = plain
+        self._outbox: Outbox[tuple[int, Answer]] = Outbox()
         # Those without a reply.
         self._open: set[Request] = set()
         self._patience: Alarms[Request] = Alarms(self._late)
@@ -78,12 +95,14 @@ class ExecuteStream:
         try:
             async for replies in self._outbox:
                 response = initiator_pb2.ExecuteStreamResponse()
-                for id_, reply in replies:
+                for id_, answer in replies:
                     item = response.items.add(id=id_)
-                    if isinstance(reply, bytes):
-                        item.status = reply
+                    if isinstance(answer, Transaction):
+                        wire.write_outcome(item.execute.outcome, answer)
+                    elif isinstance(answer, bytes):
+                        item.status = answer
                     else:
-                        wire.write_outcome(item.response.outcome, reply)
+                        getattr(item, _FIELDS[type(answer)]).CopyFrom(answer)
                 yield response
                 # Only now, so that an initiator that does not read is not read from either.
                 self._unwritten -= len(replies)
@@ -99,8 +118,8 @@ class ExecuteStream:
     async def _read(self, requests: AsyncIterator[initiator_pb2.ExecuteStreamRequest]) -> None:
         unread, door = Unread(), self._coordinator.door
         # Those that found the door shut: the ones that nobody can have begun before, and the rest.
-        fresh: Items
-        others: Items
+        fresh: list[Item]
+        others: list[Item]
         unread.ask()
         try:
             async for batch in requests:
@@ -114,12 +133,15 @@ class ExecuteStream:
                         shut, fresh, others = False, [], []
                         await self._wait_for_room()
                     self._unwritten += 1
+                    if not item.HasField("execute"):
+                        self._ask(item)
+                        continue
                     # Before anything is made of it: thousands a second may have to be turned away.
                     # A door that is shut stays so for whatever else of the message there is room.
                     shut = shut or door.is_shut()
                     if not shut:
                         self._begin(item)
-                    elif item.request.fresh:
+                    elif item.execute.fresh:
                         fresh.append(item)
                     else:
                         others.append(item)
@@ -131,28 +153,28 @@ class ExecuteStream:
         finally:
             self._outbox.close()
 
-    def _look_up(self, items: Items) -> None:
+    def _look_up(self, items: list[Item]) -> None:
         if items:
-            xids = [item.request.begin.xid for item in items]
+            xids = [item.execute.begin.xid for item in items]
             self._coordinator.door.recall.ask(xids, partial(self._recalled, items))
 
-    def _recalled(self, items: Items, known: Known) -> None:
+    def _recalled(self, items: list[Item], known: Known) -> None:
         """Turn requests away, unless it may be that they were begun before."""
         if self._ended:
             return
         unknown = []
         for item in items:
-            xid = item.request.begin.xid
+            xid = item.execute.begin.xid
             if isinstance(known, CoordinatorError) or xid in known or self._coordinator.has(xid):
                 self._begin(item)
             else:
                 unknown.append(item)
         self._turn_away(unknown)
 
-    def _turn_away(self, items: Items) -> None:
+    def _turn_away(self, items: list[Item]) -> None:
         """Refuse requests that came together, in the same words."""
         if items:
-            error = self._coordinator.turn_away(items[0].request.begin.xid, len(items))
+            error = self._coordinator.turn_away(items[0].execute.begin.xid, len(items))
             status = _turned_away(str(error), error.retry_after_ms)
             for item in items:
                 self._outbox.put((item.id, status), _REPLY_BYTES)
@@ -161,15 +183,37 @@ class ExecuteStream:
         self._written.clear()
         await self._written.wait()
 
-    def _begin(self, item: initiator_pb2.ExecuteStreamRequest.Item) -> None:
-        request = Request(item.id, item.request.begin.xid)
+    def _opened(self, item: Item, xid: str) -> Request:
+        request = Request(item.id, xid)
         self._open.add(request)
         if item.timeout_ms > 0:
             self._patience.set(request, item.timeout_ms / 1000)
+        return request
+
+    def _ask(self, item: Item) -> None:
+        """Have a plain method serve a request."""
+        request = self._opened(item, "")
+        sort = item.WhichOneof("request")
+        if sort is None:
+            self._tell(request, InvalidArgument("request", "is none", ", ".join(self._plain)))
+        else:
+            asked = self._plain[sort](getattr(item, sort), None)
+            request.task = asyncio.create_task(self._answer(request, asked))
+
+    async def _answer(self, request: Request, asked: Awaitable[Message]) -> None:
+        try:
+            response = await asked
+        except Exception as error:  # as in `_begin`
+            self._tell(request, error)
+        else:
+            self._reply(request, response, _REPLY_BYTES + response.ByteSize())
+
+    def _begin(self, item: Item) -> None:
+        request = self._opened(item, item.execute.begin.xid)
         tell = partial(self._tell, request)
         try:
             default_timeout_ms = self._coordinator.policy.default_timeout_ms
-            asked = wire.execution_of(item.request, default_timeout_ms)
+            asked = wire.execution_of(item.execute, default_timeout_ms)
             request.watcher = self._coordinator.execute_at_once(*asked, tell)
         except Exception as error:  # becomes the status that Execute would have ended with
             tell(error)
@@ -208,14 +252,12 @@ class ExecuteStream:
         elif request.task is not None:
             request.task.cancel()
 
-    def _reply(
-        self, request: Request, reply: Transaction | bytes, size_bytes: int = _REPLY_BYTES
-    ) -> None:
+    def _reply(self, request: Request, answer: Answer, size_bytes: int = _REPLY_BYTES) -> None:
         self._open.discard(request)
         # It knows the request in turn: a circle that only the garbage collector would find.
         request.watcher = None
         self._patience.cancel(request)
-        self._outbox.put((request.id, reply), size_bytes)
+        self._outbox.put((request.id, answer), size_bytes)
 
 
 @lru_cache(maxsize=64)

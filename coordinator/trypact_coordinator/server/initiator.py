@@ -8,7 +8,7 @@ from trypact.v1 import initiator_pb2, initiator_pb2_grpc
 
 from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.server import wire
-from trypact_coordinator.server.execute_stream import ExecuteStream
+from trypact_coordinator.server.execute_stream import ExecuteStream, Plain
 
 
 class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
@@ -30,8 +30,14 @@ class TransactionService(initiator_pb2_grpc.TransactionServiceServicer):
         request_iterator: AsyncIterator[initiator_pb2.ExecuteStreamRequest],
         context: object,
     ) -> AsyncIterator[initiator_pb2.ExecuteStreamResponse]:
-        """Run one-shot transactions, many at once."""
-        async for response in ExecuteStream(self._coordinator).serve(request_iterator):
+        """Serve requests about many transactions at once."""
+        plain: dict[str, Plain] = {
+            "begin": self.Begin,
+            "try_branch": self.Try,
+            "commit": self.Commit,
+            "rollback": self.Rollback,
+        }
+        async for response in ExecuteStream(self._coordinator, plain).serve(request_iterator):
             yield response
 
     async def Begin(

@@ -169,28 +169,46 @@ class ExecuteStreamRequest(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         ID_FIELD_NUMBER: _builtins.int
-        REQUEST_FIELD_NUMBER: _builtins.int
+        EXECUTE_FIELD_NUMBER: _builtins.int
+        BEGIN_FIELD_NUMBER: _builtins.int
+        TRY_BRANCH_FIELD_NUMBER: _builtins.int
+        COMMIT_FIELD_NUMBER: _builtins.int
+        ROLLBACK_FIELD_NUMBER: _builtins.int
         TIMEOUT_MS_FIELD_NUMBER: _builtins.int
         id: _builtins.int
         """Unique on its stream among the requests that have no reply yet."""
         timeout_ms: _builtins.int
-        """How long the initiator waits for the reply, as the deadline of a call of Execute says; 0 is
-        as long as the stream lasts. Whoever waits no longer costs the coordinator nothing more.
+        """How long the initiator waits for the reply, as the deadline of a plain call says; 0 is as
+        long as the stream lasts. Whoever waits no longer costs the coordinator nothing more.
         """
         @_builtins.property
-        def request(self) -> Global___ExecuteRequest: ...
+        def execute(self) -> Global___ExecuteRequest: ...
+        @_builtins.property
+        def begin(self) -> Global___BeginRequest: ...
+        @_builtins.property
+        def try_branch(self) -> Global___TransactionServiceTryRequest: ...
+        @_builtins.property
+        def commit(self) -> Global___CommitRequest: ...
+        @_builtins.property
+        def rollback(self) -> Global___RollbackRequest: ...
         def __init__(
             self,
             *,
             id: _builtins.int = ...,
-            request: Global___ExecuteRequest | None = ...,
+            execute: Global___ExecuteRequest | None = ...,
+            begin: Global___BeginRequest | None = ...,
+            try_branch: Global___TransactionServiceTryRequest | None = ...,
+            commit: Global___CommitRequest | None = ...,
+            rollback: Global___RollbackRequest | None = ...,
             timeout_ms: _builtins.int = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "execute", b"execute", "request", b"request", "rollback", b"rollback", "try_branch", b"try_branch"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "execute", b"execute", "id", b"id", "request", b"request", "rollback", b"rollback", "timeout_ms", b"timeout_ms", "try_branch", b"try_branch"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["execute", "begin", "try_branch", "commit", "rollback"]  # noqa: Y015
+        _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -217,25 +235,41 @@ class ExecuteStreamResponse(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         ID_FIELD_NUMBER: _builtins.int
-        RESPONSE_FIELD_NUMBER: _builtins.int
+        EXECUTE_FIELD_NUMBER: _builtins.int
         STATUS_FIELD_NUMBER: _builtins.int
+        BEGIN_FIELD_NUMBER: _builtins.int
+        TRY_BRANCH_FIELD_NUMBER: _builtins.int
+        COMMIT_FIELD_NUMBER: _builtins.int
+        ROLLBACK_FIELD_NUMBER: _builtins.int
         id: _builtins.int
         status: _builtins.bytes
-        """A serialized google.rpc.Status, as Execute would have ended with."""
+        """A serialized google.rpc.Status, as the plain method would have ended with."""
         @_builtins.property
-        def response(self) -> Global___ExecuteResponse: ...
+        def execute(self) -> Global___ExecuteResponse: ...
+        @_builtins.property
+        def begin(self) -> Global___BeginResponse: ...
+        @_builtins.property
+        def try_branch(self) -> Global___TransactionServiceTryResponse: ...
+        @_builtins.property
+        def commit(self) -> Global___CommitResponse: ...
+        @_builtins.property
+        def rollback(self) -> Global___RollbackResponse: ...
         def __init__(
             self,
             *,
             id: _builtins.int = ...,
-            response: Global___ExecuteResponse | None = ...,
+            execute: Global___ExecuteResponse | None = ...,
             status: _builtins.bytes = ...,
+            begin: Global___BeginResponse | None = ...,
+            try_branch: Global___TransactionServiceTryResponse | None = ...,
+            commit: Global___CommitResponse | None = ...,
+            rollback: Global___RollbackResponse | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply", "response", b"response", "status", b"status"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "execute", b"execute", "reply", b"reply", "rollback", b"rollback", "status", b"status", "try_branch", b"try_branch"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reply", b"reply", "response", b"response", "status", b"status"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "execute", b"execute", "id", b"id", "reply", b"reply", "rollback", b"rollback", "status", b"status", "try_branch", b"try_branch"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["response", "status"]  # noqa: Y015
+        _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["execute", "status", "begin", "try_branch", "commit", "rollback"]  # noqa: Y015
         _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_reply) -> _WhichOneofReturnType_reply | None: ...
 

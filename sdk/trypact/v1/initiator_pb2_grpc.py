@@ -103,9 +103,10 @@ class TransactionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExecuteStream(self, request_iterator, context):
-        """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
-        Replies come in any order, each under the id of its request. A broken stream leaves the
-        outcome of its unanswered requests unknown: ask again, with the same xids.
+        """Execute and the methods of the interactive form, for many transactions at once: whatever is
+        ready leaves as one message, on both sides. Replies come in any order, each under the id of its
+        request. A broken stream leaves unknown what became of its unanswered requests: ask again, with
+        the same xids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,9 +39,10 @@ class TransactionServiceStub:
     Execute: _grpc.UnaryUnaryMultiCallable[_initiator_pb2.ExecuteRequest, _initiator_pb2.ExecuteResponse]
     """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel."""
     ExecuteStream: _grpc.StreamStreamMultiCallable[_initiator_pb2.ExecuteStreamRequest, _initiator_pb2.ExecuteStreamResponse]
-    """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
-    Replies come in any order, each under the id of its request. A broken stream leaves the
-    outcome of its unanswered requests unknown: ask again, with the same xids.
+    """Execute and the methods of the interactive form, for many transactions at once: whatever is
+    ready leaves as one message, on both sides. Replies come in any order, each under the id of its
+    request. A broken stream leaves unknown what became of its unanswered requests: ask again, with
+    the same xids.
     """
     Begin: _grpc.UnaryUnaryMultiCallable[_initiator_pb2.BeginRequest, _initiator_pb2.BeginResponse]
     """Opens an interactive transaction. Optional: the first Try may carry the same description."""
@@ -71,9 +72,10 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
     Execute: _aio.UnaryUnaryMultiCallable[_initiator_pb2.ExecuteRequest, _initiator_pb2.ExecuteResponse]  # type: ignore[assignment]
     """One shot: the coordinator drives Try, decides, and drives Confirm or Cancel."""
     ExecuteStream: _aio.StreamStreamMultiCallable[_initiator_pb2.ExecuteStreamRequest, _initiator_pb2.ExecuteStreamResponse]  # type: ignore[assignment]
-    """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
-    Replies come in any order, each under the id of its request. A broken stream leaves the
-    outcome of its unanswered requests unknown: ask again, with the same xids.
+    """Execute and the methods of the interactive form, for many transactions at once: whatever is
+    ready leaves as one message, on both sides. Replies come in any order, each under the id of its
+    request. A broken stream leaves unknown what became of its unanswered requests: ask again, with
+    the same xids.
     """
     Begin: _aio.UnaryUnaryMultiCallable[_initiator_pb2.BeginRequest, _initiator_pb2.BeginResponse]  # type: ignore[assignment]
     """Opens an interactive transaction. Optional: the first Try may carry the same description."""
@@ -112,9 +114,10 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_initiator_pb2.ExecuteStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_initiator_pb2.ExecuteStreamResponse], _abc.AsyncIterator[_initiator_pb2.ExecuteStreamResponse]]:
-        """Execute for many transactions at once: whatever is ready leaves as one message, on both sides.
-        Replies come in any order, each under the id of its request. A broken stream leaves the
-        outcome of its unanswered requests unknown: ask again, with the same xids.
+        """Execute and the methods of the interactive form, for many transactions at once: whatever is
+        ready leaves as one message, on both sides. Replies come in any order, each under the id of its
+        request. A broken stream leaves unknown what became of its unanswered requests: ask again, with
+        the same xids.
         """
 
     @_abc_1.abstractmethod

@@ -79,10 +79,10 @@ class Protobuf:
         request = initiator_pb2.ExecuteStreamRequest()
         for number, xid, branches in orders:
             item = request.items.add(id=number, timeout_ms=_TIMEOUT_MS)
-            item.request.begin.name = "bench"
-            item.request.begin.xid = xid
+            item.execute.begin.name = "bench"
+            item.execute.begin.xid = xid
             for branch, action, payload in branches:
-                item.request.branches.add(
+                item.execute.branches.add(
                     id=branch,
                     kind=transaction_pb2.BRANCH_KIND_TCC,
                     action=action,
@@ -92,7 +92,7 @@ class Protobuf:
 
     def read_orders(self, data: bytes) -> Iterable[Order]:
         for item in initiator_pb2.ExecuteStreamRequest.FromString(data).items:
-            request = item.request
+            request = item.execute
             branches = [(one.id, one.action, one.payload) for one in request.branches]
             yield item.id, request.begin.xid, branches, request.SerializeToString()
 
@@ -126,12 +126,12 @@ class Protobuf:
     def write_outcomes(self, outcomes: Sequence[Outcome]) -> bytes:
         response = initiator_pb2.ExecuteStreamResponse()
         for number, _ in outcomes:
-            response.items.add(id=number).response.outcome.state = _CONFIRMED
+            response.items.add(id=number).execute.outcome.state = _CONFIRMED
         return response.SerializeToString()
 
     def read_outcomes(self, data: bytes) -> Iterable[Outcome]:
         for item in initiator_pb2.ExecuteStreamResponse.FromString(data).items:
-            yield item.id, item.response.outcome.state == _CONFIRMED
+            yield item.id, item.execute.outcome.state == _CONFIRMED
 
 
 WIRES: dict[str, Wire] = {"messagepack": MessagePack(), "protobuf": Protobuf()}

@@ -40,6 +40,22 @@ def confirmed(request: initiator_pb2.ExecuteRequest) -> initiator_pb2.ExecuteRes
     return initiator_pb2.ExecuteResponse(outcome=outcome)
 
 
+def reply_to(item: initiator_pb2.ExecuteStreamRequest.Item) -> dict[str, Any]:
+    """Return the one field of a reply that is set."""
+    if item.HasField("execute"):
+        return {"execute": confirmed(item.execute)}
+    if item.HasField("commit"):
+        begin = initiator_pb2.Begin(xid=item.commit.xid)
+        outcome = confirmed(initiator_pb2.ExecuteRequest(begin=begin)).outcome
+        return {"commit": initiator_pb2.CommitResponse(outcome=outcome)}
+    branch = transaction_pb2.BranchOutcome(
+        id=item.try_branch.branch.id,
+        kind=item.try_branch.branch.kind,
+        state=transaction_pb2.BRANCH_STATE_TRIED,
+    )
+    return {"try_branch": initiator_pb2.TransactionServiceTryResponse(branch=branch)}
+
+
 class Batches:
     """An ExecuteStream that keeps the size of each batch and answers its requests backwards."""
 
@@ -60,9 +76,7 @@ class Batches:
                 await context.abort(self.break_with, "moved away")
             yield initiator_pb2.ExecuteStreamResponse(
                 items=[
-                    initiator_pb2.ExecuteStreamResponse.Item(
-                        id=item.id, response=confirmed(item.request)
-                    )
+                    initiator_pb2.ExecuteStreamResponse.Item(id=item.id, **reply_to(item))
                     for item in reversed(request.items)
                 ]
             )
@@ -204,6 +218,22 @@ async def test_replies_that_cannot_be_read_end_their_stream_and_leave_the_outcom
     ):
         with pytest.raises(trypact.OutcomeUnknown, match="DATA_LOSS"):
             await client.execute("order.submit", BRANCHES)
+
+
+async def test_the_interactive_form_travels_with_everything_else(batches: Served) -> None:
+    served, client = batches
+
+    async def order(number: int) -> trypact.Outcome:
+        async with client.transaction("order.submit", xid=f"x{number}") as tx:
+            await asyncio.gather(*(tx.try_("inventory.reserve") for _ in range(2)))
+        return tx.outcome
+
+    ended = await asyncio.gather(*map(order, range(3)), client.execute("order.submit", BRANCHES))
+
+    assert all(outcome.confirmed for outcome in ended)
+    assert served.streams == 1
+    # What each of them asks first, and then the three commits.
+    assert served.sizes == [7, 3]
 
 
 async def test_an_older_coordinator_is_asked_one_by_one() -> None:

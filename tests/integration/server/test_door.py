@@ -35,7 +35,7 @@ def item(id_: int, xid: str, branch_id: str = "b") -> Item:
     request = initiator_pb2.ExecuteRequest(
         begin=initiator_pb2.Begin(xid=xid, name="test"), branches=[branch(branch_id)]
     )
-    return Item(id=id_, request=request)
+    return Item(id=id_, execute=request)
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
@@ -77,7 +77,7 @@ async def test_a_stream_s_strangers_are_turned_away_with_a_hint_and_nobody_else(
     answered = await replies(stream, 5)
 
     for id_ in (2, 3, 5):
-        assert answered[id_].response.outcome.state == CONFIRMED
+        assert answered[id_].execute.outcome.state == CONFIRMED
     for id_ in (4, 6):
         status = status_pb2.Status.FromString(answered[id_].status)
         assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -94,7 +94,7 @@ async def test_who_says_that_its_xid_is_fresh_is_turned_away_without_a_look_into
 ) -> None:
     stream = house.transactions.ExecuteStream()
     fresh, stranger = item(1, "made up"), item(2, "made-up-too")
-    fresh.request.fresh = True
+    fresh.execute.fresh = True
     shut(house)
     # Nobody can be asked what is known: a stranger is told that, at its beginning.
     await house.coordinator.door.recall.close()
@@ -126,7 +126,7 @@ async def test_once_it_opens_who_was_turned_away_comes_in(house: House) -> None:
     with refused("RESOURCE_EXHAUSTED", "OVERLOADED"):
         await house.execute(branch(), xid="x")
     house.coordinator.door.transactions = before
-    assert (await ask(stream, item(2, "x"))).response.outcome.state == CONFIRMED
+    assert (await ask(stream, item(2, "x"))).execute.outcome.state == CONFIRMED
 
 
 async def test_who_asks_again_for_what_is_known_is_counted_nowhere_as_refused(

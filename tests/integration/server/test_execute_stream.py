@@ -8,13 +8,13 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 from trypact.v1 import initiator_pb2
-from trypact.v1.transaction_pb2 import Decision
+from trypact.v1.transaction_pb2 import BranchState, Decision
 
 from tests.integration.server.house import House, branch
 from tests.integration.server.scripted_participant import hangs, ok, pends, refuses
 
 Item = initiator_pb2.ExecuteStreamRequest.Item
-CONFIRMED, CANCELLED = 4, 5
+TRYING, CONFIRMED, CANCELLED = 1, 4, 5
 
 
 def item(id_: int, xid: str, *branch_ids: str) -> Item:
@@ -22,7 +22,14 @@ def item(id_: int, xid: str, *branch_ids: str) -> Item:
         begin=initiator_pb2.Begin(xid=xid, name="test"),
         branches=[branch(branch_id) for branch_id in branch_ids],
     )
-    return Item(id=id_, request=request)
+    return Item(id=id_, execute=request)
+
+
+def tried(id_: int, xid: str, branch_id: str) -> Item:
+    request = initiator_pb2.TransactionServiceTryRequest(
+        xid=xid, begin=initiator_pb2.Begin(xid=xid, name="test"), branch=branch(branch_id)
+    )
+    return Item(id=id_, try_branch=request)
 
 
 async def send(stream: Any, *items: Item) -> None:
@@ -38,6 +45,10 @@ async def replies(stream: Any, count: int) -> dict[int, Any]:
     return read
 
 
+def status_of(reply: Any) -> status_pb2.Status:
+    return status_pb2.Status.FromString(reply.status)
+
+
 async def test_each_request_is_answered_under_its_id_in_whatever_order(house: House) -> None:
     house.participant.on("no", "Try", refuses("sold out"))
     stream = house.transactions.ExecuteStream()
@@ -45,9 +56,9 @@ async def test_each_request_is_answered_under_its_id_in_whatever_order(house: Ho
     await send(stream, item(1, "x1", "a"), item(2, "x2", "no"), item(3, "x3", "c"))
     answered = await replies(stream, 3)
 
-    states = {id_: reply.response.outcome.state for id_, reply in answered.items()}
+    states = {id_: reply.execute.outcome.state for id_, reply in answered.items()}
     assert states == {1: CONFIRMED, 2: CANCELLED, 3: CONFIRMED}
-    assert answered[2].response.outcome.reason == "sold out"
+    assert answered[2].execute.outcome.reason == "sold out"
 
 
 async def test_a_slow_transaction_holds_up_none_of_its_neighbours(house: House) -> None:
@@ -67,10 +78,10 @@ async def test_a_bad_request_ends_with_its_status_and_not_the_stream(house: Hous
     answered = await replies(stream, 3)
 
     for id_, field in ((1, "xid"), (2, "branches")):
-        status = status_pb2.Status.FromString(answered[id_].status)
+        status = status_of(answered[id_])
         assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
         assert status.message.startswith(field)
-    assert answered[3].response.outcome.state == CONFIRMED
+    assert answered[3].execute.outcome.state == CONFIRMED
 
 
 async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> None:
@@ -79,7 +90,7 @@ async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> No
     await send(stream, item(1, "x", "b"), item(2, "x", "b"), item(3, "x", "other"))
     answered = await replies(stream, 3)
 
-    assert answered[1].response == answered[2].response
+    assert answered[1].execute == answered[2].execute
     assert b"XID_CONFLICT" in answered[3].status
     assert house.participant.count("b", "Try") == 1
 
@@ -87,12 +98,16 @@ async def test_the_same_transaction_twice_on_a_stream_is_one(house: House) -> No
 async def test_what_was_answered_leaves_nothing_for_the_garbage_collector(house: House) -> None:
     house.participant.on("no", "Try", refuses("sold out"))
     stream = house.transactions.ExecuteStream()
+    await send(stream, tried(1, "x", "b"))
+    await replies(stream, 1)
     gc.collect()
     flags = gc.get_debug()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         await send(stream, item(1, "x1", "a", "b"), item(2, "x2", "no"), item(3, "with space", "c"))
-        await replies(stream, 3)
+        await send(stream, tried(4, "x4", "no"))
+        await send(stream, Item(id=5, commit=initiator_pb2.CommitRequest(xid="x")))
+        await replies(stream, 5)
         gc.collect()
         left = {type(found) for found in gc.garbage}
     finally:
@@ -100,6 +115,60 @@ async def test_what_was_answered_leaves_nothing_for_the_garbage_collector(house:
         gc.garbage.clear()
 
     assert not [kind for kind in left if kind.__module__.startswith("trypact_coordinator")]
+
+
+async def test_the_interactive_form_travels_over_the_stream(house: House) -> None:
+    house.participant.on("no", "Try", refuses("sold out"))
+    stream = house.transactions.ExecuteStream()
+
+    begin = initiator_pb2.BeginRequest(begin=initiator_pb2.Begin(xid="y", name="test", nonce="n"))
+    await send(stream, tried(1, "x", "b"), tried(2, "z", "no"), Item(id=3, begin=begin))
+    first = await replies(stream, 3)
+    commit = initiator_pb2.CommitRequest(xid="x")
+    rollback = initiator_pb2.RollbackRequest(xid="y", reason="changed its mind")
+    await send(stream, Item(id=4, commit=commit), Item(id=5, rollback=rollback), item(6, "o", "b"))
+    then = await replies(stream, 3)
+
+    assert [first[id_].WhichOneof("reply") for id_ in (1, 2, 3)] == ["try_branch"] * 2 + ["begin"]
+    assert first[1].try_branch.branch.state == BranchState.BRANCH_STATE_TRIED
+    assert first[2].try_branch.branch.reason == "sold out"
+    assert first[3].begin.outcome.state == TRYING
+    assert then[4].commit.outcome.state == CONFIRMED
+    assert then[5].rollback.outcome.state == CANCELLED
+    assert then[6].execute.outcome.state == CONFIRMED
+
+
+async def test_what_the_interactive_form_gets_wrong_is_told_as_by_the_plain_method(
+    house: House,
+) -> None:
+    stream = house.transactions.ExecuteStream()
+
+    unknown = initiator_pb2.CommitRequest(xid="never begun")
+    await send(stream, Item(id=1, commit=unknown), tried(2, "with space", "b"), Item(id=3))
+    answered = await replies(stream, 3)
+
+    with pytest.raises(grpc.aio.AioRpcError) as plain:
+        await house.transactions.Commit(unknown)
+    assert status_of(answered[1]).message == plain.value.details()
+    assert status_of(answered[2]).message.startswith("xid")
+    assert status_of(answered[3]).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "begin, try_branch, commit, rollback" in status_of(answered[3]).message
+
+
+async def test_a_try_nobody_waits_for_any_more_can_be_rolled_back(house: House) -> None:
+    house.participant.on("b", "Try", hangs())
+    stream = house.transactions.ExecuteStream()
+    impatient = tried(1, "x", "b")
+    impatient.timeout_ms = 50
+
+    await send(stream, impatient)
+    late = (await replies(stream, 1))[1]
+    rollback = initiator_pb2.RollbackRequest(xid="x", reason="too slow")
+    await send(stream, Item(id=2, rollback=rollback))
+    ended = (await replies(stream, 1))[2]
+
+    assert status_of(late).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert ended.rollback.outcome.state == CANCELLED
 
 
 async def test_whoever_waits_no_longer_costs_the_coordinator_nothing_more(house: House) -> None:
@@ -111,8 +180,7 @@ async def test_whoever_waits_no_longer_costs_the_coordinator_nothing_more(house:
     await send(stream, impatient)
     late = (await replies(stream, 1))[1]
 
-    status = status_pb2.Status.FromString(late.status)
-    assert status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert status_of(late).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     outcome = await house.transactions.Wait(initiator_pb2.WaitRequest(xid="x"))
     assert outcome.outcome.state == CONFIRMED
 

@@ -32,7 +32,7 @@ class Unread:
         await self.read_on.wait()
         items = initiator_pb2.ExecuteStreamRequest.FromString(data).items
         async with self.written:
-            self.xids.extend(item.request.begin.xid for item in items)
+            self.xids.extend(item.execute.begin.xid for item in items)
             self.written.notify_all()
 
     async def has_read(self, xid: str) -> None:
