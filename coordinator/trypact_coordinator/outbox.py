@@ -27,6 +27,10 @@ class Outbox(Generic[ItemT]):
         self._waker: asyncio.Future[None] | None = None
         self._closed = False
 
+    def __len__(self) -> int:
+        """Return how many items have not left."""
+        return len(self._items)
+
     def put(self, item: ItemT, size_bytes: int) -> None:
         """Send an item of about that many bytes with whatever else is ready."""
         self._items.append(item)

@@ -154,7 +154,7 @@ class Initiator:
     def _take(self, item: initiator_pb2.ExecuteStreamResponse.Item, now: float) -> None:
         asked_at = self._asked_at.pop(item.id)
         if not self._watched_from <= asked_at < self._watched_until:
-            if now >= self._watched_from and item.HasField("response"):
+            if now >= self._watched_from and item.HasField("execute"):
                 self._seen.answered_at.append(now - self._watched_from)
             return
         if item.HasField("execute") and item.execute.outcome.state == CONFIRMED:

@@ -23,7 +23,7 @@ ABOUT = {
     "tcc": "TCC of 4 branches at 4 no-op participants (one process, no database), all confirmed.",
     "saga": "A saga of 4 steps, one after the other, that goes well.",
     "rollback": "TCC of 4 branches, the third of which refuses: the others are cancelled.",
-    "interactive": "TCC of 4 branches in the interactive form: each Try is a call of its own.",
+    "interactive": "TCC of 4 branches in the interactive form: each Try is a request of its own.",
     "shop": (
         "The shop's order: order, stock and balance by TCC, points by a message, a text by a "
         "notice; six processes, each with a database of its own of that kind. CPU of "

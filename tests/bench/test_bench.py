@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from trypact.branches import write
-from trypact.v1 import initiator_pb2
+from trypact.v1 import initiator_pb2, transaction_pb2
 
 from tests.bench import cases, findings, plots, report, slow_neighbour
-from tests.bench.arrivals import requests
+from tests.bench.arrivals import Initiator, requests
 from tests.bench.budgets import at_least, at_most
 from tests.bench.findings import Findings
 from tests.bench.load import SHAPES
@@ -135,6 +135,22 @@ def test_what_comes_through_past_the_capacity_is_told_as_a_share_of_it(
 def test_many_in_flight_are_shared_out_among_initiators() -> None:
     assert shares(100) == [100]
     assert shares(12_000) == [5_000, 5_000, 2_000]
+
+
+async def test_an_answer_to_what_was_asked_before_the_watch_counts_as_work_and_not_as_latency() -> (
+    None
+):
+    initiator = Initiator("127.0.0.1:1", ("alpha",))
+    initiator._watch(warm_up_seconds=10.0, seconds=10.0)
+    began = initiator._watched_from
+    done = initiator_pb2.ExecuteStreamResponse.Item(id=1)
+    done.execute.outcome.state = transaction_pb2.TRANSACTION_STATE_CONFIRMED
+    for asked_at, answered_at in ((began - 2.0, began - 1.0), (began - 1.0, began + 1.0)):
+        initiator._asked_at[1] = asked_at
+        initiator._take(done, answered_at)
+
+    assert initiator._seen.answered_at == [pytest.approx(1.0)]
+    assert initiator._seen.latencies_ms == []
 
 
 def test_the_lean_initiator_asks_for_what_it_would_with_messages_built_one_by_one() -> None:

@@ -5,9 +5,9 @@ waits for company. A lazy record does, for a moment: nearly always the next tran
 within it, and takes the record along for nothing; if none does, it leaves alone.
 
 Transactions that move in step wait all together, first for the journal, then for participants,
-then for initiators, and whoever does not work on them is idle. So when a batch holds many of the
-batch before, half of those who wait are told a turn of the loop after the others. From then on the
-one half is with the participants while the other is here.
+then for initiators, and whoever does not work on them is idle. So when many of those who wait for a
+batch did so for the batch before, half of them are told a turn of the loop after the others. From
+then on the one half is with the participants while the other is here.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ Done = Callable[[Verdict | JournalError], None]
 Submitted = tuple[Write, Done, float | None]
 Told = tuple[Submitted, Verdict | JournalError]
 
-# So many transactions of one batch in the next are in step. For fewer, two messages of everything
-# instead of one cost more than is gained; more fill several messages in any case.
+# So many who wait for one batch after the other are in step. For fewer, two messages of everything
+# instead of one cost more than is gained; where more wait, they fill several messages in any case.
 IN_STEP_MIN = 12
 IN_STEP_MAX = 128
 
@@ -57,7 +57,7 @@ class GroupCommit:
             has more.
         meters: told of each commit.
         waited: told of each batch, in seconds, how long the record that came first took until
-            those who wait for the batch are told, and how long the journal took for the batch.
+            the first of those who wait for the batch is told, and how long the journal took for it.
         elapsed: seconds of a clock that never runs backwards, from any origin.
     """
 
@@ -83,8 +83,9 @@ class GroupCommit:
         self._waiting: deque[Submitted] = deque()
         # Ends the wait of lazy records for company.
         self._lazy_timer: asyncio.TimerHandle | None = None
-        # The xids of `_waiting` and of the batch on its way; and those of the batch before that.
+        # The xids of `_waiting` and of the batch on its way.
         self._pending_xids: set[str] = set()
+        # The xids of the last batch that enough waited for to be in step.
         self._last_xids: set[str] = set()
         self._ready = asyncio.Event()
         self._idle = asyncio.Event()
@@ -161,36 +162,49 @@ class GroupCommit:
             left = [*batch, *self._waiting]
             self._waiting.clear()
             self._pending_xids.clear()
-            self._tell([[(submitted, self._broken) for submitted in left]])
+            self._tell([[(submitted, self._broken) for submitted in left]], settled=True)
 
     async def _commit(self, batch: list[Submitted]) -> None:
         if not self._waiting:
             self._ready.clear()
         fates, took = await self._write([write for write, _, _ in batch])
-        xids = {write.record.transaction.xid for write, _, _ in batch}
-        self._pending_xids -= xids
-        again = len(xids & self._last_xids)
-        in_step = not self._waiting and IN_STEP_MIN <= again <= IN_STEP_MAX
-        self._last_xids = xids
+        for write, _, _ in batch:
+            self._pending_xids.discard(write.record.transaction.xid)
+        settled = not self._waiting
         # Later, so that the batch that has formed meanwhile is on its way first.
-        self._loop.call_soon(self._written, batch, fates, took, in_step)
+        self._loop.call_soon(self._measure, batch, took)
+        self._loop.call_soon(self._tell, self._parts(batch, fates), settled)
 
-    def _written(
-        self,
-        batch: list[Submitted],
-        fates: list[Verdict | JournalError],
-        took: float | None,
-        in_step: bool,
-    ) -> None:
-        """Tell whoever waits; `took` is the seconds that the journal did, if it has the batch."""
+    def _parts(
+        self, batch: list[Submitted], fates: list[Verdict | JournalError]
+    ) -> list[list[Told]]:
+        """Return who is told together: all, or halves of those who wait if they are in step."""
+        told = list(zip(batch, fates, strict=True))
+        waiting = [each for each in told if each[0][2] is not None]
+        if not self._in_step({write.record.transaction.xid for (write, _, _), _ in waiting}):
+            return [told]
+        lazy = [each for each in told if each[0][2] is None]
+        return [lazy + waiting[::2], waiting[1::2]]
+
+    def _in_step(self, xids: set[str]) -> bool:
+        """Whether those who wait for this batch did so for the one before, and nobody else does."""
+        if len(xids) < IN_STEP_MIN:
+            return False
+        again = len(xids & self._last_xids)
+        self._last_xids = xids
+        return again >= IN_STEP_MIN and len(xids) <= IN_STEP_MAX and not self._waiting
+
+    def _measure(self, batch: list[Submitted], took: float | None) -> None:
+        """Say how long a batch took; `took` is the journal's part, if it has the batch."""
         since = min([at for _, _, at in batch if at is not None], default=None)
         if self._waited is not None and since is not None and took is not None:
             self._waited(self._elapsed() - since, took)
-        told = list(zip(batch, fates, strict=True))
-        self._tell([told[::2], told[1::2]] if in_step else [told])
 
-    def _tell(self, parts: list[list[Told]]) -> None:
-        """Tell one part after the other, a turn of the loop each."""
+    def _tell(self, parts: list[list[Told]], settled: bool) -> None:
+        """Tell one part after the other, a turn of the loop each.
+
+        `settled` says that nothing else waited to be written when these were.
+        """
         part, *later = parts
         for (write, done, _), fate in part:
             try:
@@ -200,9 +214,11 @@ class GroupCommit:
                 xid = write.record.transaction.xid
                 log.critical("a record's fate was not taken", xid=xid, exc_info=error)
         if later:
-            self._loop.call_soon(self._tell, later)
-        elif not self._pending_xids:
+            self._loop.call_soon(self._tell, later, settled)
+        elif settled:
             self._idle.set()
+            if self._pending_xids:
+                self._idle.clear()
 
     def _next_batch(self) -> list[Submitted]:
         waiting = self._waiting

@@ -26,25 +26,20 @@ from trypact_coordinator.server import wire
 from trypact_coordinator.server.errors import EXECUTE_STREAM, status_bytes
 from trypact_coordinator.server.unread import Unread
 
-# Requests of one stream without a reply, above which it is not read any further.
-REQUESTS_MAX = 8192
+# A stream is not read any further above so many replies that its initiator does not read, nor above
+# so many requests without a reply. That is as many as there may be plain calls, because those that
+# wait for a participant must not hold up what decides about others.
+REPLIES_MAX = 8192
+REQUESTS_MAX = 50_000
 # About what a reply takes on the wire, and each of its branches, beside results and reasons.
 _REPLY_BYTES = 256
 _BRANCH_BYTES = 192
 
 Item = initiator_pb2.ExecuteStreamRequest.Item
-# What a plain method makes of its request; the other argument is the call's context.
+# A method of the interactive form; none of them uses the context of its call.
 Plain = Callable[[Any, object], Awaitable[Message]]
-# A transaction that was executed, the response of a plain method, or a serialized status.
-Answer = Transaction | Message | bytes
-
-# The field of a reply that each response stands in.
-_FIELDS: dict[type[Message], str] = {
-    initiator_pb2.BeginResponse: "begin",
-    initiator_pb2.TransactionServiceTryResponse: "try_branch",
-    initiator_pb2.CommitResponse: "commit",
-    initiator_pb2.RollbackResponse: "rollback",
-}
+# A transaction that was executed, a serialized status, or a reply that has all but its id.
+Answer = Transaction | bytes | initiator_pb2.ExecuteStreamResponse.Item
 
 _LATE: bytes = status_pb2.Status(
     code=code_pb2.DEADLINE_EXCEEDED, message="It has not ended within the time its initiator gave."
@@ -69,7 +64,7 @@ class ExecuteStream:
 
     Args:
         coordinator: runs the transactions.
-        plain: for each sort of request beside `execute`, the method that serves it.
+        plain: the methods that serve requests, by the field these stand in; not `execute`.
     """
 
     def __init__(self, coordinator: Coordinator, plain: Mapping[str, Plain]) -> None:
@@ -102,7 +97,7 @@ class ExecuteStream:
                     elif isinstance(answer, bytes):
                         item.status = answer
                     else:
-                        getattr(item, _FIELDS[type(answer)]).CopyFrom(answer)
+                        item.MergeFrom(answer)
                 yield response
                 # Only now, so that an initiator that does not read is not read from either.
                 self._unwritten -= len(replies)
@@ -126,12 +121,13 @@ class ExecuteStream:
                 door.unread(unread.came())
                 shut, fresh, others = False, [], []
                 for item in batch.items:
-                    while self._unwritten >= REQUESTS_MAX:
+                    while self._is_full():
                         # Their replies may be what makes room.
                         self._turn_away(fresh)
                         self._look_up(others)
                         shut, fresh, others = False, [], []
                         await self._wait_for_room()
+                        unread.held_up()
                     self._unwritten += 1
                     if not item.HasField("execute"):
                         self._ask(item)
@@ -179,6 +175,9 @@ class ExecuteStream:
             for item in items:
                 self._outbox.put((item.id, status), _REPLY_BYTES)
 
+    def _is_full(self) -> bool:
+        return self._unwritten >= REQUESTS_MAX or len(self._outbox) >= REPLIES_MAX
+
     async def _wait_for_room(self) -> None:
         self._written.clear()
         await self._written.wait()
@@ -193,20 +192,25 @@ class ExecuteStream:
     def _ask(self, item: Item) -> None:
         """Have a plain method serve a request."""
         request = self._opened(item, "")
-        sort = item.WhichOneof("request")
-        if sort is None:
-            self._tell(request, InvalidArgument("request", "is none", ", ".join(self._plain)))
-        else:
-            asked = self._plain[sort](getattr(item, sort), None)
-            request.task = asyncio.create_task(self._answer(request, asked))
+        field = item.WhichOneof("request")
+        if field is None:
+            allowed = ", ".join(["execute", *self._plain])
+            self._tell(request, InvalidArgument("request", "is not there", allowed))
+            return
+        # A part of a message keeps all of it in memory, and this one may wait for long.
+        own = type(getattr(item, field))()
+        own.CopyFrom(getattr(item, field))
+        request.task = asyncio.create_task(self._answer(request, field, own))
 
-    async def _answer(self, request: Request, asked: Awaitable[Message]) -> None:
+    async def _answer(self, request: Request, field: str, asked: Message) -> None:
         try:
-            response = await asked
+            response = await self._plain[field](asked, None)
         except Exception as error:  # as in `_begin`
             self._tell(request, error)
         else:
-            self._reply(request, response, _REPLY_BYTES + response.ByteSize())
+            answer = initiator_pb2.ExecuteStreamResponse.Item()
+            getattr(answer, field).CopyFrom(response)
+            self._reply(request, answer, _REPLY_BYTES + response.ByteSize())
 
     def _begin(self, item: Item) -> None:
         request = self._opened(item, item.execute.begin.xid)
@@ -230,8 +234,6 @@ class ExecuteStream:
             self._tell(request, error)
 
     def _tell(self, request: Request, result: Transaction | Exception) -> None:
-        if request not in self._open:
-            return
         if isinstance(result, Transaction):
             size = _REPLY_BYTES
             for branch in result.branches:
@@ -253,6 +255,8 @@ class ExecuteStream:
             request.task.cancel()
 
     def _reply(self, request: Request, answer: Answer, size_bytes: int = _REPLY_BYTES) -> None:
+        if request not in self._open:
+            return
         self._open.discard(request)
         # It knows the request in turn: a circle that only the garbage collector would find.
         request.watcher = None

@@ -33,6 +33,10 @@ class Unread:
             self._waited, self._since = False, now
         return now - self._since
 
+    def held_up(self) -> None:
+        """Note that the reader itself waited, so that what has come meanwhile says nothing."""
+        self._waited = True
+
     def _turn(self, reading: int, left: int) -> None:
         if reading != self._reading:
             return

@@ -40,7 +40,10 @@ def confirmed(request: initiator_pb2.ExecuteRequest) -> initiator_pb2.ExecuteRes
     return initiator_pb2.ExecuteResponse(outcome=outcome)
 
 
-def reply_to(item: initiator_pb2.ExecuteStreamRequest.Item) -> dict[str, Any]:
+Item = initiator_pb2.ExecuteStreamRequest.Item
+
+
+def reply_to(item: Item) -> dict[str, Any]:
     """Return the one field of a reply that is set."""
     if item.HasField("execute"):
         return {"execute": confirmed(item.execute)}
@@ -234,6 +237,48 @@ async def test_the_interactive_form_travels_with_everything_else(batches: Served
     assert served.streams == 1
     # What each of them asks first, and then the three commits.
     assert served.sizes == [7, 3]
+
+
+async def test_a_try_without_an_answer_is_asked_again_when_its_stream_broke(
+    batches: Served,
+) -> None:
+    served, client = batches
+    served.break_next = True
+
+    async with client.transaction("order.submit") as tx:
+        await tx.try_("inventory.reserve")
+
+    assert tx.outcome.confirmed
+    assert served.streams == 2
+    assert served.sizes == [1, 1, 1]
+
+
+async def test_an_older_coordinator_is_asked_one_by_one_in_the_interactive_form_too() -> None:
+    async def try_(request: initiator_pb2.TransactionServiceTryRequest, context: Any) -> Any:
+        return reply_to(Item(try_branch=request))["try_branch"]
+
+    async def commit(request: initiator_pb2.CommitRequest, context: Any) -> Any:
+        return reply_to(Item(commit=request))["commit"]
+
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            handler,
+            request_deserializer=request.FromString,
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        for name, handler, request in (
+            ("Try", try_, initiator_pb2.TransactionServiceTryRequest),
+            ("Commit", commit, initiator_pb2.CommitRequest),
+        )
+    }
+    async with (
+        ScriptedCoordinator(**handlers) as coordinator,
+        trypact.Client(coordinator.endpoint) as client,
+        client.transaction("order.submit") as tx,
+    ):
+        await tx.try_("inventory.reserve")
+
+    assert tx.outcome.confirmed
 
 
 async def test_an_older_coordinator_is_asked_one_by_one() -> None:

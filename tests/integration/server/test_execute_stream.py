@@ -9,6 +9,8 @@ import pytest
 from google.rpc import status_pb2
 from trypact.v1 import initiator_pb2
 from trypact.v1.transaction_pb2 import BranchState, Decision
+from trypact_coordinator.server import execute_stream
+from trypact_coordinator.server.unread import Unread
 
 from tests.integration.server.house import House, branch
 from tests.integration.server.scripted_participant import hangs, ok, pends, refuses
@@ -152,7 +154,7 @@ async def test_what_the_interactive_form_gets_wrong_is_told_as_by_the_plain_meth
     assert status_of(answered[1]).message == plain.value.details()
     assert status_of(answered[2]).message.startswith("xid")
     assert status_of(answered[3]).code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert "begin, try_branch, commit, rollback" in status_of(answered[3]).message
+    assert "execute, begin, try_branch, commit, rollback" in status_of(answered[3]).message
 
 
 async def test_a_try_nobody_waits_for_any_more_can_be_rolled_back(house: House) -> None:
@@ -169,6 +171,36 @@ async def test_a_try_nobody_waits_for_any_more_can_be_rolled_back(house: House) 
 
     assert status_of(late).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     assert ended.rollback.outcome.state == CANCELLED
+
+
+async def test_tries_that_hang_hold_up_nothing_that_decides(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute_stream, "REPLIES_MAX", 2)
+    house.participant.on("b", "Try", *[hangs()] * 9)
+    stream = house.transactions.ExecuteStream()
+    rollback = initiator_pb2.RollbackRequest(xid="x1", reason="too slow")
+
+    await send(stream, *(tried(number, f"x{number}", "b") for number in range(1, 4)))
+    await send(stream, Item(id=4, rollback=rollback))
+    answered = await replies(stream, 2)
+
+    assert sorted(answered) == [1, 4]
+    assert answered[4].rollback.outcome.state == CANCELLED
+
+
+async def test_a_stream_that_is_held_up_tells_that_nobody_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute_stream, "REQUESTS_MAX", 2)
+    held_up: list[Unread] = []
+    monkeypatch.setattr(Unread, "held_up", lambda self: held_up.append(self))
+    stream = house.transactions.ExecuteStream()
+
+    await send(stream, *(item(number, f"x{number}", "b") for number in range(1, 5)))
+    await replies(stream, 4)
+
+    assert held_up
 
 
 async def test_whoever_waits_no_longer_costs_the_coordinator_nothing_more(house: House) -> None:

@@ -15,6 +15,8 @@ from trypact_coordinator.ports import Appended, Verdict, Write
 from trypact_coordinator.runtime.group_commit import IN_STEP_MAX, IN_STEP_MIN, GroupCommit
 from trypact_coordinator.runtime.meters import Meters
 
+XIDS = [f"x{number:02}" for number in range(IN_STEP_MIN)]
+
 
 class Counting(MemoryJournal):
     """A memory journal that keeps the size of each batch and can be made to fail."""
@@ -54,9 +56,9 @@ def record(xid: str, payload: bytes = b"") -> Record:
     return written
 
 
-def next_record(before: Record) -> Record:
+def next_record(before: Record, *, forced: bool = True) -> Record:
     transaction = before.transaction
-    return Record(replace(transaction, version=transaction.version + 1), forced=True)
+    return Record(replace(transaction, version=transaction.version + 1), forced)
 
 
 async def fates(writer: GroupCommit, *records: Record) -> list[Any]:
@@ -172,46 +174,96 @@ async def test_results_fill_a_batch_as_payloads_do() -> None:
     await writer.close()
 
 
-async def turns(writer: GroupCommit, records: list[Record]) -> list[int]:
-    """Return how many were told in each turn of the loop."""
-    loop, told = asyncio.get_running_loop(), [0]
+async def turns(writer: GroupCommit, records: list[Record]) -> list[list[str]]:
+    """Return the xids that were told in each turn of the loop."""
+    loop, told = asyncio.get_running_loop(), list[list[str]]([[]])
 
-    def done(fate: object) -> None:
-        if told[-1] == 0:
-            # After whatever this turn does.
-            loop.call_soon(told.append, 0)
-        told[-1] += 1
+    def done(xid: str) -> None:
+        if not told[-1]:
+            # After whatever else is told in this turn.
+            loop.call_soon(told.append, [])
+        told[-1].append(xid)
 
     for each in records:
-        writer.submit(each, done)
+        xid = each.transaction.xid
+        writer.submit(each, lambda _, xid=xid: done(xid))
     await writer.flush()
-    return told[:-1] if told[-1] == 0 else told
+    return [turn for turn in told if turn]
+
+
+def sizes(told: list[list[str]]) -> list[int]:
+    return [len(turn) for turn in told]
 
 
 async def test_transactions_that_move_in_step_are_told_in_two_turns() -> None:
     journal = Counting()
     writer = await started(journal, records_max=1000, bytes_max=10_000)
     begun = [record(f"x{number}") for number in range(IN_STEP_MIN + 1)]
-    second = [next_record(each) for each in begun]
-    third = [next_record(each) for each in second[2:]]
+    decided = [next_record(each) for each in begun]
 
-    assert await turns(writer, begun) == [13]
-    assert await turns(writer, second) == [7, 6]
-    # Too few of the batch before, whoever else comes with them.
-    assert await turns(writer, [*third, *(record(f"y{number}") for number in range(20))]) == [31]
-    # So many that they fill several messages.
-    many = [record(f"z{number}") for number in range(IN_STEP_MAX + 1)]
-    assert await turns(writer, many) == [129]
-    assert await turns(writer, [next_record(each) for each in many]) == [129]
-    assert journal.sizes == [13, 13, 31, 129, 129]
+    assert sizes(await turns(writer, begun)) == [13]
+    # A batch that hardly anybody waits for comes between.
+    assert sizes(await turns(writer, [record("stray")])) == [1]
+    assert sizes(await turns(writer, decided)) == [7, 6]
+    # Too few of those before, whoever else comes with them.
+    strangers = [record(f"y{number}") for number in range(20)]
+    assert sizes(await turns(writer, [*map(next_record, decided[2:]), *strangers])) == [31]
+    assert journal.sizes == [13, 1, 13, 31]
+    await writer.close()
+
+
+async def test_so_many_as_fill_several_messages_are_told_at_once() -> None:
+    writer = await started(Counting(), records_max=1000, bytes_max=10_000)
+    many = [record(f"x{number}") for number in range(IN_STEP_MAX + 1)]
+
+    assert sizes(await turns(writer, many)) == [129]
+    assert sizes(await turns(writer, [next_record(each) for each in many])) == [129]
     await writer.close()
 
 
 async def test_no_half_is_kept_back_when_others_are_on_their_way() -> None:
-    journal = Counting()
-    writer = await started(journal, records_max=IN_STEP_MIN)
+    writer = await started(Counting(), records_max=IN_STEP_MIN)
     begun = [record(f"x{number}") for number in range(IN_STEP_MIN)]
     await turns(writer, begun)
 
-    assert await turns(writer, [*map(next_record, begun), record("y")]) == [12, 1]
+    assert sizes(await turns(writer, [*map(next_record, begun), record("y")])) == [12, 1]
+    await writer.close()
+
+
+async def test_lazy_records_are_in_step_with_nobody_and_in_no_half() -> None:
+    writer = await started(Counting(), records_max=1000, bytes_max=10_000)
+    begun = [record(f"x{number:02}") for number in range(2 * IN_STEP_MIN)]
+    await turns(writer, begun)
+
+    finished = [next_record(each, forced=False) for each in begun[IN_STEP_MIN:]]
+    first, second = await turns(writer, [*finished, *map(next_record, begun[:IN_STEP_MIN])])
+    assert first == [*(f"x{number}" for number in range(12, 24)), *XIDS[::2]]
+    assert second == XIDS[1::2]
+
+    strangers = [record(f"y{number}") for number in range(IN_STEP_MIN)]
+    again = [next_record(next_record(each), forced=False) for each in begun[:IN_STEP_MIN]]
+    assert sizes(await turns(writer, [*again, *strangers])) == [24]
+    await writer.close()
+
+
+async def test_flushing_waits_for_both_halves_but_not_for_what_comes_later() -> None:
+    writer = await started(Counting(), records_max=1000, bytes_max=10_000)
+    begun = [record(f"x{number}") for number in range(IN_STEP_MIN)]
+    await turns(writer, begun)
+    told, moving = list[str](), True
+
+    def submit(each: Record) -> None:
+        writer.submit(each, lambda _: tell(each))
+
+    def tell(each: Record) -> None:
+        told.append(each.transaction.xid)
+        if moving:
+            submit(next_record(each))
+
+    for each in map(next_record, begun):
+        submit(each)
+    await writer.flush()
+
+    assert sorted(told) == sorted(each.transaction.xid for each in begun)
+    moving = False
     await writer.close()

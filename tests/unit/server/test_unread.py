@@ -43,3 +43,13 @@ async def test_the_turns_of_an_earlier_reading_do_not_count_for_a_later_one() ->
     unread.ask()
     await turns(1)
     assert unread.came() > 0
+
+
+async def test_what_came_while_the_reader_itself_waited_is_no_backlog() -> None:
+    unread = Unread()
+    unread.ask()
+    unread.came()
+    unread.held_up()
+    unread.ask()
+    await turns(1)
+    assert unread.came() == 0
