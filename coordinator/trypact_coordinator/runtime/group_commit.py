@@ -170,41 +170,35 @@ class GroupCommit:
         fates, took = await self._write([write for write, _, _ in batch])
         for write, _, _ in batch:
             self._pending_xids.discard(write.record.transaction.xid)
-        settled = not self._waiting
         # Later, so that the batch that has formed meanwhile is on its way first.
-        self._loop.call_soon(self._measure, batch, took)
-        self._loop.call_soon(self._tell, self._parts(batch, fates), settled)
-
-    def _parts(
-        self, batch: list[Submitted], fates: list[Verdict | JournalError]
-    ) -> list[list[Told]]:
-        """Return who is told together: all, or halves of those who wait if they are in step."""
         told = list(zip(batch, fates, strict=True))
-        waiting = [each for each in told if each[0][2] is not None]
-        if not self._in_step({write.record.transaction.xid for (write, _, _), _ in waiting}):
-            return [told]
-        lazy = [each for each in told if each[0][2] is None]
-        return [lazy + waiting[::2], waiting[1::2]]
+        self._loop.call_soon(self._written, told, took, not self._waiting)
 
-    def _in_step(self, xids: set[str]) -> bool:
+    def _written(self, told: list[Told], took: float | None, settled: bool) -> None:
+        """Tell of a batch: first how long it took; `took` is the journal's part, if it has it.
+
+        `settled` says that nothing else waited to be written when this was.
+        """
+        waiting = [each for each in told if each[0][2] is not None]
+        since = min([at for (_, _, at), _ in told if at is not None], default=None)
+        if self._waited is not None and since is not None and took is not None:
+            self._waited(self._elapsed() - since, took)
+        if self._in_step({write.record.transaction.xid for (write, _, _), _ in waiting}, settled):
+            lazy = [each for each in told if each[0][2] is None]
+            self._tell([lazy + waiting[::2], waiting[1::2]], settled)
+        else:
+            self._tell([told], settled)
+
+    def _in_step(self, xids: set[str], settled: bool) -> bool:
         """Whether those who wait for this batch did so for the one before, and nobody else does."""
         if len(xids) < IN_STEP_MIN:
             return False
         again = len(xids & self._last_xids)
         self._last_xids = xids
-        return again >= IN_STEP_MIN and len(xids) <= IN_STEP_MAX and not self._waiting
-
-    def _measure(self, batch: list[Submitted], took: float | None) -> None:
-        """Say how long a batch took; `took` is the journal's part, if it has the batch."""
-        since = min([at for _, _, at in batch if at is not None], default=None)
-        if self._waited is not None and since is not None and took is not None:
-            self._waited(self._elapsed() - since, took)
+        return settled and again >= IN_STEP_MIN and len(xids) <= IN_STEP_MAX
 
     def _tell(self, parts: list[list[Told]], settled: bool) -> None:
-        """Tell one part after the other, a turn of the loop each.
-
-        `settled` says that nothing else waited to be written when these were.
-        """
+        """Tell one part after the other, a turn of the loop each; `settled` as for `_written`."""
         part, *later = parts
         for (write, done, _), fate in part:
             try:
