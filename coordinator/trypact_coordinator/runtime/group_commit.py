@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 Done = Callable[[Verdict | JournalError], None]
 # What is to be written, who is told, and since when somebody waits for it, if anybody does.
 Submitted = tuple[Write, Done, float | None]
+# The same, with what came of it.
 Told = tuple[Submitted, Verdict | JournalError]
 
 # So many who wait for one batch after the other are in step. For fewer, two messages of everything
@@ -190,7 +191,7 @@ class GroupCommit:
             self._tell([told], settled)
 
     def _in_step(self, xids: set[str], settled: bool) -> bool:
-        """Whether those who wait for this batch did so for the one before, and nobody else does."""
+        """Note who waits; return whether they did for the batch before, and nobody else does."""
         if len(xids) < IN_STEP_MIN:
             return False
         again = len(xids & self._last_xids)

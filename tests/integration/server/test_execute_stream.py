@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import status_pb2
-from trypact.v1 import initiator_pb2
+from trypact.v1 import initiator_pb2, transaction_pb2
 from trypact.v1.transaction_pb2 import BranchState, Decision
 from trypact_coordinator.server import execute_stream
+from trypact_coordinator.server.execute_stream import ExecuteStream
 from trypact_coordinator.server.unread import Unread
 
 from tests.integration.server.house import House, branch
@@ -187,6 +189,50 @@ async def test_tries_that_hang_hold_up_nothing_that_decides(
 
     assert sorted(answered) == [1, 4]
     assert answered[4].rollback.outcome.state == CANCELLED
+
+
+async def test_no_more_is_read_of_an_initiator_that_does_not_read_its_replies(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute_stream, "REPLIES_MAX", 2)
+    asked: list[int] = []
+
+    async def requests() -> AsyncIterator[initiator_pb2.ExecuteStreamRequest]:
+        for number in range(1, 9):
+            asked.append(number)
+            # Refused at once, for it is no request.
+            yield initiator_pb2.ExecuteStreamRequest(items=[Item(id=number)])
+            await asyncio.sleep(0)
+
+    responses = ExecuteStream(house.coordinator, {}).serve(requests())
+    read = [reply.id for reply in (await anext(responses)).items]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    # Two replies lie unread; the request after them was taken from the wire, and waits.
+    assert asked == list(range(1, len(read) + 4))
+
+    read += [reply.id async for response in responses for reply in response.items]
+    assert read == list(range(1, 9))
+
+
+async def test_a_request_that_waits_keeps_nothing_of_the_message_it_came_in(house: House) -> None:
+    message = initiator_pb2.ExecuteStreamRequest(
+        items=[Item(id=1, commit=initiator_pb2.CommitRequest(xid="mine"))]
+    )
+
+    async def requests() -> AsyncIterator[initiator_pb2.ExecuteStreamRequest]:
+        yield message
+
+    async def commit(request: initiator_pb2.CommitRequest, _: object) -> Any:
+        # What is a part of the message would change with it.
+        message.items[0].commit.xid = "changed"
+        outcome = transaction_pb2.TransactionOutcome(xid=request.xid)
+        return initiator_pb2.CommitResponse(outcome=outcome)
+
+    responses = ExecuteStream(house.coordinator, {"commit": commit}).serve(requests())
+
+    xids = [one.commit.outcome.xid async for each in responses for one in each.items]
+    assert xids == ["mine"]
 
 
 async def test_a_stream_that_is_held_up_tells_that_nobody_read(
