@@ -3,7 +3,9 @@
 8 clients that wait for each answer say what is usual. Then transactions arrive by a schedule that
 waits for nobody, more and more of them a second: the most that come through are the capacity. In
 the end twice as many arrive. What is told: the throughput then, as a share of the capacity, and the
-latency of what was let in, as a multiple of that at 8 clients.
+latency of what was let in, as a multiple of that at 8 clients. A shared machine is not equally fast
+from one second to the next, so the last two loads follow each other several times, and what is told
+is the median.
 
 The steps are found from what 256 clients reach. They reach more than ever comes through of what
 arrives singly, because they move in step, in batches as large as they come.
@@ -11,6 +13,7 @@ arrives singly, because they move in step, in batches as large as they come.
 
 import sys
 from collections.abc import Iterator
+from statistics import median
 
 from msgspec.structs import replace
 from trypact_coordinator.bootstrap import run
@@ -25,6 +28,7 @@ MANY_CLIENTS = 256
 # Arrivals a second, as shares of what many clients reach.
 STEPS = (0.7, 0.8, 0.9, 1.0)
 TIMES = 2.0
+ROUNDS = 3
 
 
 def rows(
@@ -43,15 +47,21 @@ def rows(
         yield calm
         many = _row(journal, run(closed(MANY_CLIENTS)), clients=MANY_CLIENTS)
         yield many
-        capacity = 0.0
+        steps = []
         for share in STEPS:
             rate = share * many.rate
-            step = _row(journal, run(scheduled(rate, 0.7 * seconds)), arrivals=rate)
-            yield step
-            capacity = max(capacity, step.rate)
-        beyond = _row(journal, run(scheduled(TIMES * capacity)), arrivals=TIMES * capacity)
-        of_capacity, of_calm_p99 = beyond.rate / capacity, beyond.p99_ms / calm.p99_ms
-        yield replace(beyond, of_capacity=of_capacity, of_calm_p99=of_calm_p99)
+            steps.append(_row(journal, run(scheduled(rate, 0.7 * seconds)), arrivals=rate))
+            yield steps[-1]
+        best = max(steps, key=lambda step: step.rate)
+        beyond, of_capacity = [], []
+        for _ in range(ROUNDS):
+            most = run(scheduled(best.arrivals, 0.7 * seconds))
+            twice = run(scheduled(TIMES * best.rate))
+            of_capacity.append(twice.rate / most.rate)
+            beyond.append(_row(journal, twice, arrivals=TIMES * best.rate))
+        row = sorted(beyond, key=lambda one: one.p99_ms)[ROUNDS // 2]
+        of_calm_p99 = row.p99_ms / calm.p99_ms
+        yield replace(row, of_capacity=median(of_capacity), of_calm_p99=of_calm_p99)
 
 
 def _row(journal: str, seen: Seen, *, clients: int = 0, arrivals: float = 0.0) -> Overload:

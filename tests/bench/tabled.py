@@ -33,7 +33,7 @@ def local(plan: Plan) -> Iterator[Step]:
 def overload(plan: Plan) -> Iterator[Step]:
     """Twice as many transactions a second as are possible."""
     warm_up = min(plan.warm_up_seconds, 1.0)
-    loads = len(overloads.STEPS) + 3
+    loads = 2 + len(overloads.STEPS) + 2 * overloads.ROUNDS
 
     def run(rig: Rig, findings: Findings) -> str:
         found = list(overloads.rows(rig, journal, warm_up, plan.seconds))

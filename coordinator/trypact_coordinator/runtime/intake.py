@@ -21,13 +21,13 @@ UNREAD_MAX = 0.1
 UNREAD_MAX_CROWDED = 0.04
 UNREAD_COUNTS = 0.02
 # Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
-DELAY = 0.004
+DELAY = 0.003
 JOURNAL_TIMES = 4
 # The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
 # Transactions that a batch lets in while crowded.
 QUOTA_MIN = 4
-QUOTA_FIRST = 32
+QUOTA_FIRST = 20
 # Small steps: what a batch lets in is felt several batches later, and large ones would swing.
 SHRINK = 0.99
 GROWTH = 0.2

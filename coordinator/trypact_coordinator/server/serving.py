@@ -38,10 +38,17 @@ _HEALTH = "/grpc.health.v1.Health/"
 
 # The largest transaction (limits.TRANSACTION_BYTES_MAX of payloads) with room for its names.
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
+# What an initiator may send ahead of our reading, on each stream; a larger message comes all the
+# same, a round trip later.
+UNREAD_BYTES_MAX = 16 * 1024
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     # A second server on the same port must fail, not share it.
     ("grpc.so_reuseport", 0),
+    # What came and was not read is a queue that nobody counts: it is kept short. An initiator that
+    # is quicker than we are keeps the rest, which then comes in fewer and larger messages.
+    ("grpc.http2.lookahead_bytes", UNREAD_BYTES_MAX),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

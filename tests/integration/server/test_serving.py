@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from trypact_coordinator.runtime.coordinator import Coordinator
 from trypact_coordinator.runtime.ids import Uuid7
 from trypact_coordinator.runtime.settings import RuntimeSettings
 from trypact_coordinator.server.listening import CannotListen, NotLoopback, split_address
-from trypact_coordinator.server.serving import SERVICES, Server
+from trypact_coordinator.server.serving import SERVICES, UNREAD_BYTES_MAX, Server
 from trypact_coordinator.transport.grpc import GrpcTransport
 
 from tests.integration.server.house import (
@@ -32,6 +33,8 @@ from tests.integration.server.house import (
 from tests.integration.server.scripted_participant import ScriptedParticipant, hangs
 
 SERVING, NOT_SERVING = 1, 2
+# A setting of HTTP/2 (RFC 9113, 6.5.2): what a stream may send before it was read.
+INITIAL_WINDOW_SIZE = 4
 
 
 def make_server(listen: str = "127.0.0.1:0", *, insecure: bool = False) -> Server:
@@ -96,6 +99,21 @@ async def test_what_is_no_address_is_refused(listen: str) -> None:
 async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with pytest.raises(CannotListen, match="Cannot assign requested address"):
         make_server("192.0.2.1:0", insecure=True)
+
+
+# ---------------------------------------------------------------- what it takes at a time
+
+
+async def test_an_initiator_is_told_how_much_it_may_send_ahead(house: House) -> None:
+    host, port = split_address(house.server.address)
+    reader, writer = await asyncio.open_connection(host, port)
+    # HTTP/2's greeting with no settings of our own; the server's are the first of its answer.
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+    head = await reader.readexactly(9)
+    body = await reader.readexactly(int.from_bytes(head[:3], "big"))
+    writer.close()
+    told = dict(struct.iter_unpack(">HI", body))
+    assert told[INITIAL_WINDOW_SIZE] == UNREAD_BYTES_MAX
 
 
 # ---------------------------------------------------------------- starting and stopping
