@@ -144,9 +144,10 @@ def _overloads(findings: Findings) -> Table:
     return Table(
         "Overload",
         "Transactions of a lean initiator arrive by a schedule that waits for nobody, more and "
-        "more of them: the most that come through a second are the capacity. Then twice as many "
-        "arrive. Latency is of what was let in, from the moment it was due; the clients, for "
-        "comparison, wait for each answer.",
+        "more of them: the most that come through a second are the capacity. Then 8 clients, the "
+        "arrivals of the capacity and twice of it follow each other several times; their rows and "
+        "comparisons are medians. Latency is of what was let in, from the moment it was due; "
+        "the clients, for comparison, wait for each answer.",
         ["journal", "load", "tx/s", "p50 ms", "p99 ms", "refused/s", "of capacity", "of calm p99"],
         [
             [

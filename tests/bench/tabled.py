@@ -33,7 +33,9 @@ def local(plan: Plan) -> Iterator[Step]:
 def overload(plan: Plan) -> Iterator[Step]:
     """Twice as many transactions a second as are possible."""
     warm_up = min(plan.warm_up_seconds, 1.0)
-    loads = 2 + len(overloads.STEPS) + 2 * overloads.ROUNDS
+    loads, rounds = 1 + len(overloads.STEPS), 3 * overloads.ROUNDS
+    seconds = loads * (warm_up + plan.seconds)
+    seconds += rounds * (warm_up + overloads.ROUND_SHARE * plan.seconds)
 
     def run(rig: Rig, findings: Findings) -> str:
         found = list(overloads.rows(rig, journal, warm_up, plan.seconds))
@@ -42,7 +44,7 @@ def overload(plan: Plan) -> Iterator[Step]:
         return f"{last.of_capacity:.0%} of the capacity, p99 {last.of_calm_p99:.1f} times"
 
     for journal in plan.journals[-1:]:
-        yield Step(f"overload on {journal}", loads * (warm_up + plan.seconds) + 3.0, run)
+        yield Step(f"overload on {journal}", seconds + 3.0, run)
 
 
 def neighbour(plan: Plan) -> Iterator[Step]:

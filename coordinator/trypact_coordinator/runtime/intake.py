@@ -5,19 +5,22 @@ their turn of the event loop, and whether requests lie unread. A participant tha
 in seconds, fills memory but none of these queues, so it never shuts the door to the others.
 
 A door that is calm lets everything in, for a burst is best served by working it off in large
-batches. Once more has come than is worked off, it is crowded: each batch that is written lets in a
-quota, which shrinks while the delay is above its target and grows while it is below. So the work in
-progress is as much as keeps the coordinator busy, and no more. It must never refuse anything but
-new transactions; who asks for what is known already is not asked about here.
+batches. Once more has come than is worked off, it is crowded: there is a window for the
+transactions in progress, and one comes in when another settles. It narrows while the delay is above
+its target and widens while it is below, so the work in progress is as much as keeps the coordinator
+busy, and no more. Whoever has been in progress for long waits for a participant or an initiator,
+and takes no room. It must never refuse anything but new transactions; who asks for what is known
+already is not asked about here.
 
 Pure: told by its callers what happened and when. Instants and durations are seconds.
 """
 
 import zlib
+from collections import OrderedDict
 
 # A stream whose next message had come already, each time for so long, is not read fast enough.
 UNREAD_MAX = 0.1
-# The same while crowded, when the queue is to stay short; for so long the quota shrinks then.
+# The same while crowded, when the queue is to stay short; for so long the window narrows then.
 UNREAD_MAX_CROWDED = 0.04
 UNREAD_COUNTS = 0.02
 # Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
@@ -25,12 +28,14 @@ DELAY = 0.003
 JOURNAL_TIMES = 4
 # The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
-# Transactions that a batch lets in while crowded.
-QUOTA_MIN = 4
-QUOTA_FIRST = 20
-# Small steps: what a batch lets in is felt several batches later, and large ones would swing.
-SHRINK = 0.99
-GROWTH = 0.2
+# Transactions in progress while crowded.
+WINDOW_MIN = 32
+WINDOW_FIRST = 40
+# What the window changes by with each batch, as a share of it: what it lets in is felt several
+# batches later, and it would swing in larger steps.
+STEP = 0.005
+# Whoever began longer ago waits for somebody else.
+IN_PROGRESS_MAX = 0.2
 # It is over when nobody was refused for a while, and tried out now and then in any case: those who
 # ask again keep it crowded, also when there are no longer too many of them.
 CALM_AFTER = 1.0
@@ -53,9 +58,11 @@ class Intake:
         self.crowded = False
         self._crowded_at = 0.0
         self._refused_at = 0.0
-        self._quota = float(QUOTA_FIRST)
-        # What is left of the quota until the next batch is written.
-        self._left = 0
+        self._window = float(WINDOW_FIRST)
+        # Somebody found it full since the last batch.
+        self._full = False
+        # When each began that is in progress; those that began first stand first.
+        self._begun_at: OrderedDict[str, float] = OrderedDict()
         self._unread_at = -UNREAD_MAX
         # The shortest that the journal took for a batch in this interval and in the one before.
         self._shortest = self._shortest_before = float("inf")
@@ -79,10 +86,10 @@ class Intake:
         own = min(self._shortest, self._shortest_before)
         unread = now - self._unread_at < UNREAD_COUNTS
         if unread or delay > DELAY + JOURNAL_TIMES * own:
-            self._quota = max(QUOTA_MIN, self._quota * SHRINK)
-        elif self._left <= 0:
-            self._quota = min(self._records_max, self._quota + GROWTH)
-        self._left = int(self._quota)
+            self._window = max(WINDOW_MIN, self._window * (1 - STEP))
+        elif self._full:
+            self._window = min(self._records_max, self._window * (1 + STEP))
+        self._full = False
 
     def unread(self, now: float, lasted: float) -> None:
         """Note that a message was read, and for how long none had to be waited for before it."""
@@ -98,19 +105,26 @@ class Intake:
         if self.crowded:
             refused_lately = now - self._refused_at < CALM_AFTER
             if refused_lately and now - self._crowded_at < CROWDED_MAX:
-                # With nothing on its way, no batch would open the door again.
-                return records > 0 and self._left <= 0
+                self._forget(now)
+                full = len(self._begun_at) >= self._window
+                self._full = self._full or full
+                return full
             self.crowded = False
         if records <= self._records_max:
             return False
         self._crowd(now)
         return True
 
-    def let_in(self, now: float) -> None:
+    def let_in(self, now: float, xid: str) -> None:
         """Note that a transaction begins."""
         self._count(now)
         self._let_in += 1
-        self._left -= 1
+        self._forget(now)
+        self._begun_at[xid] = now
+
+    def settled(self, xid: str) -> None:
+        """Note that a transaction has settled; more than once does no harm."""
+        self._begun_at.pop(xid, None)
 
     def refuse(self, now: float, xid: str, count: int = 1) -> int:
         """Note that some were refused; return in how many milliseconds they may be asked again.
@@ -129,8 +143,16 @@ class Intake:
     def _crowd(self, now: float) -> None:
         self.crowded = True
         self._crowded_at = self._refused_at = now
-        self._quota = float(QUOTA_FIRST)
-        self._left = 0
+        self._window = float(WINDOW_FIRST)
+
+    def _forget(self, now: float) -> None:
+        """Forget those that began too long ago to be what keeps us busy."""
+        begun_at = self._begun_at
+        while begun_at:
+            xid, at = next(iter(begun_at.items()))
+            if now - at < IN_PROGRESS_MAX:
+                return
+            del begun_at[xid]
 
     def _count(self, now: float) -> None:
         if now - self._second_at >= 1.0:

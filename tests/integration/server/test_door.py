@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from trypact.v1 import initiator_pb2
 from trypact_coordinator.runtime.breaker import BreakerState
+from trypact_coordinator.runtime.intake import UNREAD_MAX, WINDOW_FIRST
 from trypact_coordinator.server import execute_stream
 
 from tests.integration.server.house import House, branch, refused
@@ -143,6 +144,26 @@ async def test_who_asks_again_for_what_is_known_is_counted_nowhere_as_refused(
     with refused("RESOURCE_EXHAUSTED", "OVERLOADED"):
         await house.execute(branch(), xid="new")
     assert (counted(house), intake._refused) == ({"OVERLOADED": 1}, 1)
+
+
+async def test_through_a_crowded_door_one_comes_in_when_another_ends(house: House) -> None:
+    door = house.coordinator.door
+    # However slow this machine is: the window stays as it is, and nobody is in it for too long.
+    house.coordinator.writer._waited = None
+    door._time = lambda: 0.0
+    door.unread(UNREAD_MAX)
+    for number in range(WINDOW_FIRST):
+        await house.begin(f"x{number}")
+    with refused("RESOURCE_EXHAUSTED", "OVERLOADED"):
+        await house.execute(branch(), xid="y")
+
+    await house.transactions.Rollback(initiator_pb2.RollbackRequest(xid="x7"))
+
+    assert (await house.execute(branch(), xid="y")).state == CONFIRMED
+    # It has ended too.
+    await house.begin("z")
+    with refused("RESOURCE_EXHAUSTED", "OVERLOADED"):
+        await house.begin("too-many")
 
 
 @pytest.mark.parametrize("ending", ["Commit", "Rollback"])

@@ -10,9 +10,11 @@ from trypact_coordinator.runtime.intake import (
     CROWDED_MAX,
     HINT_MS,
     HINT_MS_MAX,
-    QUOTA_FIRST,
-    QUOTA_MIN,
+    IN_PROGRESS_MAX,
     UNREAD_MAX,
+    UNREAD_MAX_CROWDED,
+    WINDOW_FIRST,
+    WINDOW_MIN,
     Intake,
 )
 
@@ -30,11 +32,13 @@ class Coordinator:
         arrivals: a second.
         commit: seconds the journal takes for any batch.
         record: seconds of ours for each record.
+        hang: of so many that come, one has a participant that never answers; 0 for none.
     """
 
     arrivals: float
     commit: float = 0.001
     record: float = 0.00007
+    hang: int = 0
     intake: Intake = field(default_factory=lambda: Intake(2 * BATCH_MAX))
     now: float = 0.0
     came: float = 0.0
@@ -64,7 +68,7 @@ class Coordinator:
                 self.intake.refuse(self.now, f"x{self.came}")
                 self.refused += 1
             else:
-                self.intake.let_in(self.now)
+                self.intake.let_in(self.now, f"x{self.came}")
                 self.waiting.append((self.came, self.now, 1))
             self.came += 1 / self.arrivals
         while self.elsewhere and self.elsewhere[0][0] <= self.now:
@@ -80,7 +84,10 @@ class Coordinator:
             self.arrive()
         self.intake.written(self.now, self.now - since, self.now - began)
         for came, _, step in batch:
+            if step == 1 and self.hang and round(came * self.arrivals) % self.hang == 0:
+                continue
             if step == RECORDS:
+                self.intake.settled(f"x{came}")
                 self.latencies.append(self.now - came)
             else:
                 heapq.heappush(self.elsewhere, (self.now + PARTICIPANTS, came, step + 1))
@@ -114,6 +121,16 @@ def test_past_saturation_the_work_goes_on_and_stays_quick(times: float, commit: 
     assert coordinator.refused > 0
 
 
+def test_who_waits_for_a_hung_participant_does_not_keep_others_out() -> None:
+    none_hang = Coordinator(arrivals=2 * capacity())
+    one_in_ten = Coordinator(arrivals=2 * capacity(), hang=10)
+    for coordinator in (none_hang, one_in_ten):
+        coordinator.run(10)
+        coordinator.run(5)
+    assert len(one_in_ten.latencies) > 0.85 * len(none_hang.latencies)
+    assert one_in_ten.p99() < 1.25 * none_hang.p99()
+
+
 def test_a_load_that_falls_is_let_in_whole_again() -> None:
     coordinator = Coordinator(arrivals=3 * capacity())
     coordinator.run(3)
@@ -127,9 +144,9 @@ def test_a_load_that_falls_is_let_in_whole_again() -> None:
 
 def test_many_in_flight_are_no_reason_to_refuse() -> None:
     intake = Intake(2 * BATCH_MAX)
-    for _ in range(10_000):
+    for number in range(10_000):
         assert not intake.shut(0.0, 1)
-        intake.let_in(0.0)
+        intake.let_in(0.0, f"x{number}")
 
 
 def test_a_burst_that_two_batches_hold_is_let_in() -> None:
@@ -142,48 +159,97 @@ def test_requests_that_lie_unread_shut_the_door_too() -> None:
     intake = Intake(2 * BATCH_MAX)
     intake.unread(1.0, UNREAD_MAX / 2)
     assert not intake.shut(1.0, 5)
+    assert not intake.crowded
     intake.unread(1.1, UNREAD_MAX)
-    assert intake.shut(1.1, 5)
+    assert len(fill(intake, 1.1)) == WINDOW_FIRST
 
 
-def test_each_batch_opens_a_crowded_door_and_so_does_an_idle_journal() -> None:
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
-    assert intake.shut(0.0, 1)
-    assert not intake.shut(0.0, 0)
-    intake.written(0.01, 0.001, 0.001)
-    let_in = 0
-    while not intake.shut(0.01, 1):
-        intake.let_in(0.01)
-        let_in += 1
-    assert let_in > 0
+def fill(intake: Intake, now: float, prefix: str = "x") -> list[str]:
+    """Let in as many as a crowded door does; return their xids."""
+    assert intake.crowded
+    xids: list[str] = []
+    while not intake.shut(now, 1):
+        xids.append(f"{prefix}{len(xids)}")
+        intake.let_in(now, xids[-1])
+    intake.refuse(now, "refused")
+    return xids
 
 
-def quota(intake: Intake, now: float, delay: float, took: float) -> int:
+def test_one_comes_in_through_a_crowded_door_when_another_ends() -> None:
+    intake = Intake(100)
+    assert intake.shut(0.0, 101)
+    first, *others = fill(intake, 0.0)
+    assert len(others) + 1 == WINDOW_FIRST
+    intake.settled(first)
+    intake.settled(first)
+    intake.settled("of an earlier time")
+    assert len(fill(intake, 0.0, "y")) == 1
+
+
+def test_what_began_before_the_door_was_crowded_takes_room_too() -> None:
+    intake = Intake(100)
+    for number in range(WINDOW_FIRST - 1):
+        intake.let_in(0.0, f"before{number}")
+    assert intake.shut(0.0, 101)
+    assert len(fill(intake, 0.0)) == 1
+
+
+def test_who_waits_for_others_takes_no_room() -> None:
+    intake = Intake(100)
+    assert intake.shut(0.0, 101)
+    hung = fill(intake, 0.0)
+    half = IN_PROGRESS_MAX / 2
+    intake.settled(hung.pop())
+    assert len(fill(intake, half, "y")) == 1
+    assert not fill(intake, IN_PROGRESS_MAX - 0.001, "z")
+    # All but the one that began later.
+    assert len(fill(intake, IN_PROGRESS_MAX, "z")) == WINDOW_FIRST - 1
+    for xid in hung:
+        intake.settled(xid)
+    assert not fill(intake, IN_PROGRESS_MAX, "a")
+
+
+def window(intake: Intake, now: float, delay: float, took: float) -> int:
     """Return how many a crowded door lets in after many batches that fared so."""
-    assert intake.shut(now, 101)
-    for batch in range(200):
+    assert intake.shut(now, 1025)
+    for batch in range(400):
+        fill(intake, now + batch / 1000, f"{batch}.")
         intake.written(now + batch / 1000, delay, took)
-    let_in = 0
-    while not intake.shut(now + 0.2, 1):
-        intake.let_in(now + 0.2)
-        let_in += 1
-    return let_in
+    return len(fill(intake, now + 0.4 + IN_PROGRESS_MAX))
 
 
 def test_a_delay_is_long_or_short_beside_what_the_journal_itself_takes() -> None:
-    for_quick, for_slow = Intake(100), Intake(100)
-    assert quota(for_quick, 0.0, delay=0.02, took=0.001) == QUOTA_MIN
-    assert quota(for_slow, 0.0, delay=0.02, took=0.01) == QUOTA_FIRST
+    assert window(Intake(1024), 0.0, delay=0.02, took=0.001) == WINDOW_MIN
+    assert window(Intake(1024), 0.0, delay=0.02, took=0.01) > 2 * WINDOW_FIRST
+
+
+def test_a_window_that_nobody_finds_full_does_not_widen() -> None:
+    intake = Intake(1024)
+    assert intake.shut(0.0, 1025)
+    for _ in range(400):
+        intake.written(0.0, 0.001, 0.001)
+    assert len(fill(intake, 0.0)) == WINDOW_FIRST
+
+
+def test_what_lies_unread_narrows_the_window_however_short_the_delay() -> None:
+    intake = Intake(1024)
+    intake.unread(0.0, UNREAD_MAX)
+    for batch in range(400):
+        at = batch / 1000
+        intake.unread(at, UNREAD_MAX_CROWDED)
+        intake.refuse(at, "refused")
+        intake.written(at, 0.001, 0.001)
+    assert len(fill(intake, 0.4)) == WINDOW_MIN
 
 
 def test_it_is_tried_out_now_and_then_whether_it_is_still_crowded() -> None:
     intake = Intake(10)
     assert intake.shut(0.0, 11)
     for tenth in range(int(CROWDED_MAX * 10)):
-        intake.refuse(tenth / 10, "x")
+        fill(intake, tenth / 10, f"{tenth}.")
     assert intake.shut(CROWDED_MAX - 0.1, 5)
     assert not intake.shut(CROWDED_MAX, 5)
+    assert not intake.crowded
 
 
 def test_a_hint_grows_with_how_many_are_refused_and_is_bounded() -> None:
@@ -192,8 +258,8 @@ def test_a_hint_grows_with_how_many_are_refused_and_is_bounded() -> None:
     assert HINT_MS // 2 <= first < 2 * HINT_MS
     for _ in range(9):
         intake.refuse(0.5, "x")
-    for _ in range(5):
-        intake.let_in(0.5)
+    for number in range(5):
+        intake.let_in(0.5, f"x{number}")
     assert intake.refuse(1.0, "x") == 3 * first
     for _ in range(1_000_000):
         intake.refuse(1.5, "x")
