@@ -26,11 +26,12 @@ from tests.bench.rig import Rig
 CALM_CLIENTS = 8
 MANY_CLIENTS = 256
 # Arrivals a second, as shares of what many clients reach.
-STEPS = (0.7, 0.8, 0.9, 1.0)
+STEPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 TIMES = 2.0
 ROUNDS = 5
-# Of the time that the other loads are watched.
+# Of the time that the other loads are watched, but so long in any case, in seconds.
 ROUND_SHARE = 0.6
+ROUND_SECONDS_MIN = 0.3
 
 
 def rows(
@@ -39,13 +40,11 @@ def rows(
     """Measure one journal."""
     with rig.journal(journal) as url, rig.coordinator(url) as (_, address):
 
-        async def closed(clients: int, share: float = 1.0) -> Seen:
-            initiator = Initiator(address, PARTICIPANTS)
-            return await initiator.closed(clients, warm_up_seconds, share * seconds)
+        async def closed(clients: int, watched: float = seconds) -> Seen:
+            return await Initiator(address, PARTICIPANTS).closed(clients, warm_up_seconds, watched)
 
-        async def scheduled(rate: float, share: float = 1.0) -> Seen:
-            initiator = Initiator(address, PARTICIPANTS)
-            return await initiator.scheduled(rate, warm_up_seconds, share * seconds)
+        async def scheduled(rate: float, watched: float = seconds) -> Seen:
+            return await Initiator(address, PARTICIPANTS).scheduled(rate, warm_up_seconds, watched)
 
         many = _row(journal, run(closed(MANY_CLIENTS)), clients=MANY_CLIENTS)
         yield many
@@ -56,10 +55,11 @@ def rows(
             yield steps[-1]
         best = max(steps, key=lambda step: step.rate)
         calm, beyond, of_capacity, of_calm_p99 = [], [], [], []
+        watched = max(ROUND_SHARE * seconds, ROUND_SECONDS_MIN)
         for _ in range(ROUNDS):
-            few = run(closed(CALM_CLIENTS, ROUND_SHARE))
-            most = run(scheduled(best.arrivals, ROUND_SHARE))
-            twice = run(scheduled(TIMES * best.rate, ROUND_SHARE))
+            few = run(closed(CALM_CLIENTS, watched))
+            most = run(scheduled(best.arrivals, watched))
+            twice = run(scheduled(TIMES * best.rate, watched))
             calm.append(_row(journal, few, clients=CALM_CLIENTS))
             beyond.append(_row(journal, twice, arrivals=TIMES * best.rate))
             of_capacity.append(twice.rate / most.rate)

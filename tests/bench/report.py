@@ -144,10 +144,10 @@ def _overloads(findings: Findings) -> Table:
     return Table(
         "Overload",
         "Transactions of a lean initiator arrive by a schedule that waits for nobody, more and "
-        "more of them: the most that come through a second are the capacity. Then 8 clients, the "
-        "arrivals of the capacity and twice of it follow each other several times; their rows and "
-        "comparisons are medians. Latency is of what was let in, from the moment it was due; "
-        "the clients, for comparison, wait for each answer.",
+        "more of them: the most that come through a second are the capacity. Then 8 clients that "
+        "wait for each answer, the arrivals at which that was found, and twice the capacity follow "
+        "each other several times. Shown are the rounds with the median p99; the comparisons are "
+        "medians of what each round says. Latency is of what was let in, from when it was due.",
         ["journal", "load", "tx/s", "p50 ms", "p99 ms", "refused/s", "of capacity", "of calm p99"],
         [
             [

@@ -128,7 +128,7 @@ def test_what_comes_through_past_the_capacity_is_told_as_a_share_of_it(
     for step in overload(TINY):
         step.run(rig, found)
 
-    assert [one.rate > 0 for one in found.overloads] == [True] * 7
+    assert [one.rate > 0 for one in found.overloads] == [True] * 9
     assert found.overloads[-1].of_capacity > 0
 
 

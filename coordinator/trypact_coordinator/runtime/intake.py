@@ -2,15 +2,15 @@
 
 What is measured is the coordinator's own delay: how long records wait for the journal and for
 their turn of the event loop, and whether requests lie unread. A participant that hangs, or answers
-in seconds, fills memory but none of these queues, so it never shuts the door to the others.
+in seconds, fills memory but none of these queues, so a calm door stays open whatever it does.
 
 A door that is calm lets everything in, for a burst is best served by working it off in large
 batches. Once more has come than is worked off, it is crowded: there is a window for the
 transactions in progress, and one comes in when another settles. It narrows while the delay is above
 its target and widens while it is below, so the work in progress is as much as keeps the coordinator
-busy, and no more. Whoever has been in progress for long waits for a participant or an initiator,
-and takes no room. It must never refuse anything but new transactions; who asks for what is known
-already is not asked about here.
+busy, and no more. Whoever has been in progress for much longer than our own part takes waits for a
+participant or an initiator, and counts no longer. It must never refuse anything but new
+transactions; who asks for what is known already is not asked about here.
 
 Pure: told by its callers what happened and when. Instants and durations are seconds.
 """
@@ -24,18 +24,28 @@ UNREAD_MAX = 0.1
 UNREAD_MAX_CROWDED = 0.04
 UNREAD_COUNTS = 0.02
 # Our own delay that is aimed at while crowded: so much, and a multiple of the journal's own time.
-DELAY = 0.003
+DELAY = 0.0025
 JOURNAL_TIMES = 4
 # The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
 # Transactions in progress while crowded.
 WINDOW_MIN = 32
 WINDOW_FIRST = 40
-# What the window changes by with each batch, as a share of it: what it lets in is felt several
-# batches later, and it would swing in larger steps.
-STEP = 0.005
-# Whoever began longer ago waits for somebody else.
-IN_PROGRESS_MAX = 0.2
+WINDOW_MAX = 1024
+# What the window changes by with each batch, as a share of it: by all of it where the delay is
+# nothing or twice the target. What it lets in is felt several batches later, so it would swing in
+# larger steps; but a delay of less than two thirds of the target says that it is far too narrow.
+STEP = 0.02
+STEP_FAR = 0.1
+FAR = 1 / 3
+# The delay is a mean over about so many batches.
+BATCHES = 8
+# Whoever began so long ago waits for somebody else; that is so many times our own delay, of which a
+# transaction meets three or four, and at least so many seconds.
+IN_PROGRESS_DELAYS = 8
+IN_PROGRESS_MIN = 0.2
+# Transactions that a batch lets in whatever is in progress: it may be that all of it waits.
+LET_IN_MIN = 2
 # It is over when nobody was refused for a while, and tried out now and then in any case: those who
 # ask again keep it crowded, also when there are no longer too many of them.
 CALM_AFTER = 1.0
@@ -59,10 +69,15 @@ class Intake:
         self._crowded_at = 0.0
         self._refused_at = 0.0
         self._window = float(WINDOW_FIRST)
-        # Somebody found it full since the last batch.
+        # Since the last batch: how many were let in, and whether somebody found the window full.
+        self._let_in_since = 0
         self._full = False
-        # When each began that is in progress; those that began first stand first.
+        # When each began that is in progress; those that began first stand first, and are quick to
+        # find, as they would not be in a dict that loses its first keys.
         self._begun_at: OrderedDict[str, float] = OrderedDict()
+        self._in_progress_max = IN_PROGRESS_MIN
+        # The mean of the last delays; 0 before the first.
+        self._delay = 0.0
         self._unread_at = -UNREAD_MAX
         # The shortest that the journal took for a batch in this interval and in the one before.
         self._shortest = self._shortest_before = float("inf")
@@ -81,15 +96,17 @@ class Intake:
             self._interval_at = now
             self._shortest_before, self._shortest = self._shortest, took
         self._shortest = min(self._shortest, took)
-        if not self.crowded:
-            return
-        own = min(self._shortest, self._shortest_before)
-        unread = now - self._unread_at < UNREAD_COUNTS
-        if unread or delay > DELAY + JOURNAL_TIMES * own:
-            self._window = max(WINDOW_MIN, self._window * (1 - STEP))
-        elif self._full:
-            self._window = min(self._records_max, self._window * (1 + STEP))
-        self._full = False
+        self._in_progress_max = max(IN_PROGRESS_MIN, IN_PROGRESS_DELAYS * delay)
+        self._delay += (delay - self._delay) / (BATCHES if self._delay else 1)
+        if self.crowded:
+            target = DELAY + JOURNAL_TIMES * min(self._shortest, self._shortest_before)
+            unread = now - self._unread_at < UNREAD_COUNTS
+            spare = -1.0 if unread else max(-1.0, 1 - self._delay / target)
+            if spare < 0 or self._full:
+                step = STEP_FAR if spare > FAR else STEP
+                window = self._window * (1 + step * spare)
+                self._window = min(max(window, WINDOW_MIN), WINDOW_MAX)
+        self._let_in_since, self._full = 0, False
 
     def unread(self, now: float, lasted: float) -> None:
         """Note that a message was read, and for how long none had to be waited for before it."""
@@ -105,10 +122,7 @@ class Intake:
         if self.crowded:
             refused_lately = now - self._refused_at < CALM_AFTER
             if refused_lately and now - self._crowded_at < CROWDED_MAX:
-                self._forget(now)
-                full = len(self._begun_at) >= self._window
-                self._full = self._full or full
-                return full
+                return self._is_full(now, records)
             self.crowded = False
         if records <= self._records_max:
             return False
@@ -119,7 +133,10 @@ class Intake:
         """Note that a transaction begins."""
         self._count(now)
         self._let_in += 1
+        self._let_in_since += 1
         self._forget(now)
+        # Also of one that has left memory and is begun again, the place is the last.
+        self._begun_at.pop(xid, None)
         self._begun_at[xid] = now
 
     def settled(self, xid: str) -> None:
@@ -143,14 +160,26 @@ class Intake:
     def _crowd(self, now: float) -> None:
         self.crowded = True
         self._crowded_at = self._refused_at = now
-        self._window = float(WINDOW_FIRST)
+
+    def _is_full(self, now: float, records: int) -> bool:
+        # With nothing on its way there is nothing of ours to wait for.
+        if records == 0:
+            return False
+        if records <= self._records_max:
+            if self._let_in_since < LET_IN_MIN:
+                return False
+            self._forget(now)
+            if len(self._begun_at) < self._window:
+                return False
+        self._full = True
+        return True
 
     def _forget(self, now: float) -> None:
         """Forget those that began too long ago to be what keeps us busy."""
         begun_at = self._begun_at
         while begun_at:
             xid, at = next(iter(begun_at.items()))
-            if now - at < IN_PROGRESS_MAX:
+            if now - at < self._in_progress_max:
                 return
             del begun_at[xid]
 

@@ -10,10 +10,13 @@ from trypact_coordinator.runtime.intake import (
     CROWDED_MAX,
     HINT_MS,
     HINT_MS_MAX,
-    IN_PROGRESS_MAX,
+    IN_PROGRESS_DELAYS,
+    IN_PROGRESS_MIN,
+    LET_IN_MIN,
     UNREAD_MAX,
     UNREAD_MAX_CROWDED,
     WINDOW_FIRST,
+    WINDOW_MAX,
     WINDOW_MIN,
     Intake,
 )
@@ -121,12 +124,18 @@ def test_past_saturation_the_work_goes_on_and_stays_quick(times: float, commit: 
     assert coordinator.refused > 0
 
 
+def test_a_slow_journal_soon_has_as_much_in_progress_as_it_needs() -> None:
+    most = capacity(0.02)
+    coordinator = Coordinator(arrivals=2 * most, commit=0.02).run(4)
+    assert len(coordinator.run(1).latencies) > 0.75 * most
+    # It stays what it was when the door is tried out.
+    coordinator.run(CROWDED_MAX)
+    assert len(coordinator.run(1).latencies) > 0.75 * most
+
+
 def test_who_waits_for_a_hung_participant_does_not_keep_others_out() -> None:
-    none_hang = Coordinator(arrivals=2 * capacity())
-    one_in_ten = Coordinator(arrivals=2 * capacity(), hang=10)
-    for coordinator in (none_hang, one_in_ten):
-        coordinator.run(10)
-        coordinator.run(5)
+    none_hang = Coordinator(arrivals=2 * capacity()).run(4)
+    one_in_ten = Coordinator(arrivals=2 * capacity(), hang=10).run(4)
     assert len(one_in_ten.latencies) > 0.85 * len(none_hang.latencies)
     assert one_in_ten.p99() < 1.25 * none_hang.p99()
 
@@ -166,9 +175,9 @@ def test_requests_that_lie_unread_shut_the_door_too() -> None:
 
 def fill(intake: Intake, now: float, prefix: str = "x") -> list[str]:
     """Let in as many as a crowded door does; return their xids."""
-    assert intake.crowded
     xids: list[str] = []
     while not intake.shut(now, 1):
+        assert intake.crowded
         xids.append(f"{prefix}{len(xids)}")
         intake.let_in(now, xids[-1])
     intake.refuse(now, "refused")
@@ -198,41 +207,63 @@ def test_who_waits_for_others_takes_no_room() -> None:
     intake = Intake(100)
     assert intake.shut(0.0, 101)
     hung = fill(intake, 0.0)
-    half = IN_PROGRESS_MAX / 2
+    half = IN_PROGRESS_MIN / 2
     intake.settled(hung.pop())
     assert len(fill(intake, half, "y")) == 1
-    assert not fill(intake, IN_PROGRESS_MAX - 0.001, "z")
+    assert not fill(intake, IN_PROGRESS_MIN - 0.001, "z")
     # All but the one that began later.
-    assert len(fill(intake, IN_PROGRESS_MAX, "z")) == WINDOW_FIRST - 1
+    assert len(fill(intake, IN_PROGRESS_MIN, "z")) == WINDOW_FIRST - 1
     for xid in hung:
         intake.settled(xid)
-    assert not fill(intake, IN_PROGRESS_MAX, "a")
+    assert not fill(intake, IN_PROGRESS_MIN, "a")
 
 
-def window(intake: Intake, now: float, delay: float, took: float) -> int:
-    """Return how many a crowded door lets in after many batches that fared so."""
-    assert intake.shut(now, 1025)
-    for batch in range(400):
-        fill(intake, now + batch / 1000, f"{batch}.")
-        intake.written(now + batch / 1000, delay, took)
-    return len(fill(intake, now + 0.4 + IN_PROGRESS_MAX))
+def window(delay: float, took: float, batches: int = 400) -> int:
+    """Return how many a crowded door lets in after so many batches that fared so."""
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    for batch in range(batches):
+        fill(intake, batch / 1000, f"{batch}.")
+        intake.written(batch / 1000, delay, took)
+    return len(fill(intake, batches / 1000 + IN_PROGRESS_DELAYS * delay + IN_PROGRESS_MIN))
 
 
 def test_a_delay_is_long_or_short_beside_what_the_journal_itself_takes() -> None:
-    assert window(Intake(1024), 0.0, delay=0.02, took=0.001) == WINDOW_MIN
-    assert window(Intake(1024), 0.0, delay=0.02, took=0.01) > 2 * WINDOW_FIRST
+    assert window(delay=0.02, took=0.001) == WINDOW_MIN
+    assert WINDOW_FIRST < window(delay=0.015, took=0.004) < WINDOW_MAX
+
+
+def test_the_window_widens_soon_where_it_is_far_from_what_it_should_be() -> None:
+    assert window(delay=0.02, took=0.02, batches=40) > 2 * WINDOW_FIRST
+    assert window(delay=0.015, took=0.004, batches=40) < 1.25 * WINDOW_FIRST
+
+
+def test_the_window_has_a_bound() -> None:
+    assert window(delay=0.0, took=0.001) == WINDOW_MAX
 
 
 def test_a_window_that_nobody_finds_full_does_not_widen() -> None:
-    intake = Intake(1024)
-    assert intake.shut(0.0, 1025)
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
     for _ in range(400):
         intake.written(0.0, 0.001, 0.001)
     assert len(fill(intake, 0.0)) == WINDOW_FIRST
 
 
+def test_what_was_found_full_in_an_earlier_batch_does_not_widen_it() -> None:
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    fill(intake, 0.0)
+    intake.written(0.0, 0.02, 0.02)
+    wider = len(fill(intake, 0.5, "y"))
+    for _ in range(400):
+        intake.written(0.5, 0.02, 0.02)
+    # Those who found it full at 0.5 widened it once.
+    assert wider <= len(fill(intake, 0.9, "z")) <= 1.1 * wider + 1
+
+
 def test_what_lies_unread_narrows_the_window_however_short_the_delay() -> None:
-    intake = Intake(1024)
+    intake = Intake(10)
     intake.unread(0.0, UNREAD_MAX)
     for batch in range(400):
         at = batch / 1000
@@ -240,6 +271,45 @@ def test_what_lies_unread_narrows_the_window_however_short_the_delay() -> None:
         intake.refuse(at, "refused")
         intake.written(at, 0.001, 0.001)
     assert len(fill(intake, 0.4)) == WINDOW_MIN
+
+
+def test_each_batch_lets_somebody_in_and_so_does_an_idle_journal() -> None:
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    fill(intake, 0.0)
+    intake.written(0.01, 0.5, 0.001)
+    assert len(fill(intake, 0.01, "y")) == LET_IN_MIN
+    assert not intake.shut(0.01, 0)
+
+
+def test_while_the_journal_stands_no_more_come_in_than_it_may_be_behind() -> None:
+    intake = Intake(100)
+    intake.unread(0.0, UNREAD_MAX)
+    records = 0
+    for tenth in range(600):
+        while not intake.shut(tenth / 10, records):
+            intake.let_in(tenth / 10, f"x{records}")
+            records += 1
+        intake.refuse(tenth / 10, "refused")
+    assert records == 101
+
+
+def test_transactions_that_are_dear_do_not_pile_up() -> None:
+    coordinator = Coordinator(arrivals=400, record=0.0025)
+    # Until what came before it was crowded is done.
+    coordinator.run(25)
+    coordinator.run(5)
+    assert len(coordinator.waiting) < 2 * WINDOW_FIRST
+    assert coordinator.p99() < 1
+
+
+def test_what_is_in_progress_is_bounded_by_time_however_calm_it_is() -> None:
+    intake = Intake(10)
+    for number in range(1000):
+        intake.let_in(number / 10, f"hung{number}")
+        # The same one again and again, as an interactive one that has left memory.
+        intake.let_in(number / 10, "again")
+    assert len(intake._begun_at) < 10
 
 
 def test_it_is_tried_out_now_and_then_whether_it_is_still_crowded() -> None:
