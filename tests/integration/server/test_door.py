@@ -148,8 +148,8 @@ async def test_who_asks_again_for_what_is_known_is_counted_nowhere_as_refused(
 
 async def test_through_a_crowded_door_one_comes_in_when_another_ends(house: House) -> None:
     door = house.coordinator.door
-    # However slow or quick this machine is: the window stays as it is, nobody is in it for too long,
-    # and there is always a record on its way.
+    # However slow or quick this machine is: the window stays as it is, nobody is in it for too
+    # long, and there is always a record on its way.
     house.coordinator.writer._waited = None
     door._time = lambda: 0.0
     door.records = range(1)
