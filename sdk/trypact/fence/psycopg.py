@@ -84,7 +84,12 @@ _PARTS: Final = {
     "columns": sql.SQL(", ").join(map(sql.Identifier, FenceRow._fields)),
     "values": sql.SQL(", ").join(map(sql.Placeholder, FenceRow._fields)),
 }
-_NO_TABLE_TWICE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable)
+# What PostgreSQL says of two that create the same table at once; it depends on how far both are.
+_NO_TABLE_TWICE = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+)
 _NO_TRANSACTION = (
     psycopg.errors.NoActiveSqlTransaction,
     psycopg.errors.InvalidSavepointSpecification,
@@ -156,13 +161,16 @@ class _Database:
 
     def create_tables(self) -> None:
         try:
-            with self.begin() as transaction:
-                transaction.handle.execute(self._sql["create"])
-                self._extend(transaction.handle)
-                transaction.commit("create_tables")
+            self._create()
         except _NO_TABLE_TWICE:
             # Another instance has started in the same moment; now the table is there.
-            self.create_tables()
+            self._create()
+
+    def _create(self) -> None:
+        with self.begin() as transaction:
+            transaction.handle.execute(self._sql["create"])
+            self._extend(transaction.handle)
+            transaction.commit("create_tables")
 
     def _extend(self, connection: "Connection[Any]") -> None:
         found = connection.execute(self._sql["look"]).description or ()

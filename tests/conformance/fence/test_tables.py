@@ -268,6 +268,15 @@ def test_instances_without_sqlalchemy_that_start_at_once_all_find_it(postgres_ur
     at_once(create)
 
 
+def test_without_sqlalchemy_a_type_that_has_its_name_is_told_and_not_waited_for(
+    postgres_url: str,
+) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE TYPE trypact_fence AS ENUM ('of somebody else')")
+    with pytest.raises(psycopg.errors.DuplicateObject, match="already exists"):
+        PsycopgFence(lambda: psycopg.connect(postgres_url)).create_tables()
+
+
 def at_once(create: Callable[[], None]) -> None:
     with ThreadPoolExecutor(4) as threads:
         for future in [threads.submit(create) for _ in range(4)]:
