@@ -62,7 +62,7 @@ class Driver:
         evict_after_ms: a transaction that waits longer for time alone leaves memory.
         failpoints: where crash tests kill the process.
         meters: counts what begins and what finishes.
-        settled: told the xid of each transaction that has settled, at least once.
+        on_settled: told the xid of each transaction that has settled, at least once.
         on_fatal: told once when this coordinator must stop.
     """
 
@@ -76,7 +76,7 @@ class Driver:
         evict_after_ms: int,
         failpoints: Failpoints,
         meters: Meters,
-        settled: Callable[[str], None],
+        on_settled: Callable[[str], None],
         on_fatal: Callable[[CoordinatorError], None],
     ) -> None:
         self._journal = journal
@@ -88,7 +88,7 @@ class Driver:
         self._evict_after_us = evict_after_ms * MILLISECOND
         self._failpoints = failpoints
         self._meters = meters
-        self._settled = settled
+        self._on_settled = on_settled
         self._on_fatal = on_fatal
         self._slots: dict[str, Slot] = {}
         self._reloads: set[asyncio.Task[None]] = set()
@@ -303,7 +303,7 @@ class Driver:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
         if tx.settled:
-            self._settled(slot.xid)
+            self._on_settled(slot.xid)
         if outcome.calls:
             self._dispatcher.dispatch(outcome.calls)
         if asked is not None and not asked.done():

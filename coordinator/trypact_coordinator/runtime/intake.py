@@ -122,7 +122,9 @@ class Intake:
         if self.crowded:
             refused_lately = now - self._refused_at < CALM_AFTER
             if refused_lately and now - self._crowded_at < CROWDED_MAX:
-                return self._is_full(now, records)
+                full = self._is_full(now, records)
+                self._full = self._full or full
+                return full
             self.crowded = False
         if records <= self._records_max:
             return False
@@ -165,14 +167,12 @@ class Intake:
         # With nothing on its way there is nothing of ours to wait for.
         if records == 0:
             return False
-        if records <= self._records_max:
-            if self._let_in_since < LET_IN_MIN:
-                return False
-            self._forget(now)
-            if len(self._begun_at) < self._window:
-                return False
-        self._full = True
-        return True
+        if records > self._records_max:
+            return True
+        if self._let_in_since < LET_IN_MIN:
+            return False
+        self._forget(now)
+        return len(self._begun_at) >= self._window
 
     def _forget(self, now: float) -> None:
         """Forget those that began too long ago to be what keeps us busy."""

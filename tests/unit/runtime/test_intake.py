@@ -173,6 +173,13 @@ def test_requests_that_lie_unread_shut_the_door_too() -> None:
     assert len(fill(intake, 1.1)) == WINDOW_FIRST
 
 
+def crowded() -> Intake:
+    """Return one that has just become so, at 0.0, by too many records on their way."""
+    intake = Intake(10)
+    assert intake.shut(0.0, 11)
+    return intake
+
+
 def fill(intake: Intake, now: float, prefix: str = "x") -> list[str]:
     """Let in as many as a crowded door does; return their xids."""
     xids: list[str] = []
@@ -185,8 +192,7 @@ def fill(intake: Intake, now: float, prefix: str = "x") -> list[str]:
 
 
 def test_one_comes_in_through_a_crowded_door_when_another_ends() -> None:
-    intake = Intake(100)
-    assert intake.shut(0.0, 101)
+    intake = crowded()
     first, *others = fill(intake, 0.0)
     assert len(others) + 1 == WINDOW_FIRST
     intake.settled(first)
@@ -204,8 +210,7 @@ def test_what_began_before_the_door_was_crowded_takes_room_too() -> None:
 
 
 def test_who_waits_for_others_takes_no_room() -> None:
-    intake = Intake(100)
-    assert intake.shut(0.0, 101)
+    intake = crowded()
     hung = fill(intake, 0.0)
     half = IN_PROGRESS_MIN / 2
     intake.settled(hung.pop())
@@ -220,8 +225,7 @@ def test_who_waits_for_others_takes_no_room() -> None:
 
 def window(delay: float, took: float, batches: int = 400) -> int:
     """Return how many a crowded door lets in after so many batches that fared so."""
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
+    intake = crowded()
     for batch in range(batches):
         fill(intake, batch / 1000, f"{batch}.")
         intake.written(batch / 1000, delay, took)
@@ -243,16 +247,14 @@ def test_the_window_has_a_bound() -> None:
 
 
 def test_a_window_that_nobody_finds_full_does_not_widen() -> None:
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
+    intake = crowded()
     for _ in range(400):
         intake.written(0.0, 0.001, 0.001)
     assert len(fill(intake, 0.0)) == WINDOW_FIRST
 
 
 def test_what_was_found_full_in_an_earlier_batch_does_not_widen_it() -> None:
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
+    intake = crowded()
     fill(intake, 0.0)
     intake.written(0.0, 0.02, 0.02)
     wider = len(fill(intake, 0.5, "y"))
@@ -274,8 +276,7 @@ def test_what_lies_unread_narrows_the_window_however_short_the_delay() -> None:
 
 
 def test_each_batch_lets_somebody_in_and_so_does_an_idle_journal() -> None:
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
+    intake = crowded()
     fill(intake, 0.0)
     intake.written(0.01, 0.5, 0.001)
     assert len(fill(intake, 0.01, "y")) == LET_IN_MIN
@@ -313,8 +314,7 @@ def test_what_is_in_progress_is_bounded_by_time_however_calm_it_is() -> None:
 
 
 def test_it_is_tried_out_now_and_then_whether_it_is_still_crowded() -> None:
-    intake = Intake(10)
-    assert intake.shut(0.0, 11)
+    intake = crowded()
     for tenth in range(int(CROWDED_MAX * 10)):
         fill(intake, tenth / 10, f"{tenth}.")
     assert intake.shut(CROWDED_MAX - 0.1, 5)
