@@ -21,7 +21,13 @@ from trypact_coordinator.journal.postgres_arrays import (
 from trypact_coordinator.journal.postgres_session import SQL, OwningSession, Readers, RecordAtFault
 from trypact_coordinator.journal.postgres_statement import PreparedStatement, Value
 from trypact_coordinator.journal.reads import SqlReads, encode_instance
-from trypact_coordinator.journal.row import Row, check_batch, row_of
+from trypact_coordinator.journal.row import (
+    Row,
+    check_batch,
+    log_rejected,
+    rows_of,
+    verdicts_of,
+)
 from trypact_coordinator.journal.schema import queries
 from trypact_coordinator.journal.search import Dialect, Narrow
 from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
@@ -105,13 +111,7 @@ class PostgresJournal(SqlReads):
         """See Journal."""
         check_batch(batch)
         verdicts: dict[str, Verdict] = {}
-        rows: list[Row] = []
-        for write in batch:
-            try:
-                rows.append(row_of(write))
-            except (ValueError, OverflowError) as error:
-                _log_rejected(write.record.transaction.xid, error)
-        rows.sort(key=lambda row: row.xid)
+        rows = rows_of(batch)
         lazy = len(self._unflushed) < _UNFLUSHED_BATCHES_MAX and not any(
             write.record.forced for write in batch
         )
@@ -137,7 +137,7 @@ class PostgresJournal(SqlReads):
             batch, applied, at = await self._twice(self._batch(rows, lazy=lazy))
         except RecordAtFault as error:
             if len(rows) == 1:
-                _log_rejected(rows[0].xid, error)
+                log_rejected(rows[0].xid, error)
                 return int((await self._session.run(SQL["now"], {}))[0][0])
             half = len(rows) // 2
             await self._write(rows[:half], verdicts, lazy=lazy)
@@ -192,13 +192,7 @@ class PostgresJournal(SqlReads):
         """Return the verdict of each row by what the journal holds now."""
         xids = text_array([row.xid for row in rows])
         found = await self._session.run(SQL["own_writes"], {"xids": xids})
-        own = {(xid, version, epoch, write_id) for xid, version, epoch, write_id in found}
-        return {
-            row.xid: Verdict.APPLIED
-            if (row.xid, row.version, row.epoch, row.write_id) in own
-            else Verdict.CONFLICT
-            for row in rows
-        }
+        return verdicts_of(rows, found)
 
     async def prune(self, finished_before: int, limit: int) -> int:
         """See Journal."""
@@ -238,10 +232,6 @@ class PostgresJournal(SqlReads):
 
     async def _read(self, sql: str, parameters: dict[str, Any]) -> Sequence[Any]:
         return await self._readers.run(sql.encode(), parameters)
-
-
-def _log_rejected(xid: str, error: Exception) -> None:
-    log.error("record rejected", xid=xid, error=str(error))
 
 
 def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:

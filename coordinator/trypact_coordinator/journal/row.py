@@ -5,7 +5,7 @@ finished_at, stuck) or filter by (name, state, paused, labels, participants). Th
 blobs; `differences` says where a row contradicts itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 from trypact_coordinator.core.errors import UnreadableRow, invariant
 from trypact_coordinator.core.transaction import SETTLED, Transaction, participant_of
 from trypact_coordinator.journal.codec import decode, encode_progress, encode_spec
-from trypact_coordinator.ports import Write
+from trypact_coordinator.ports import Verdict, Write
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +76,39 @@ def row_of(write: Write) -> Row:
         participants=participants_of(tx) if admits else None,
         labels=labels_of(tx) if admits else (),
     )
+
+
+def rows_of(batch: Sequence[Write]) -> list[Row]:
+    """Return the rows of a batch in the order of their xids; who has no bytes is logged instead."""
+    rows = []
+    for write in batch:
+        try:
+            rows.append(row_of(write))
+        except (ValueError, OverflowError) as error:
+            log_rejected(write.record.transaction.xid, error)
+    rows.sort(key=lambda row: row.xid)
+    return rows
+
+
+def log_rejected(xid: str, error: Exception) -> None:
+    """Log that a record is at fault."""
+    log.error("record rejected", xid=xid, error=str(error))
+
+
+def verdicts_of(
+    rows: Sequence[Row], found: Iterable[tuple[str, int, int, int]]
+) -> dict[str, Verdict]:
+    """Return each row's verdict by its xid; `found` is what the journal holds now of them.
+
+    That is the xid, version, epoch and write id of each.
+    """
+    own = set(found)
+    return {
+        row.xid: Verdict.APPLIED
+        if (row.xid, row.version, row.epoch, row.write_id) in own
+        else Verdict.CONFLICT
+        for row in rows
+    }
 
 
 def participants_of(tx: Transaction) -> tuple[str, ...]:

@@ -13,11 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from trypact_coordinator.core.errors import JournalUnavailable, OwnershipLost
 from trypact_coordinator.journal.reads import SqlReads, encode_instance
-from trypact_coordinator.journal.row import Row, check_batch, row_of
+from trypact_coordinator.journal.row import (
+    Row,
+    check_batch,
+    log_rejected,
+    rows_of,
+    verdicts_of,
+)
 from trypact_coordinator.journal.search import Dialect, Narrow
 from trypact_coordinator.journal.sqlite_file import (
     SQL,
@@ -25,10 +29,12 @@ from trypact_coordinator.journal.sqlite_file import (
     commit,
     connect_to_read,
     connect_to_write,
+    now,
     require_schema,
     take_lock,
     translated,
 )
+from trypact_coordinator.journal.sqlite_statement import ROWS_MAX, append, prepare
 from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
 
 _DIALECT = Dialect(
@@ -51,11 +57,6 @@ _AT_FAULT = (
 )
 
 _CLOSED = "the journal is closed"
-
-# `json.dumps` would make an encoder for each row.
-_encode_labels = json.JSONEncoder(ensure_ascii=False).encode
-
-log = structlog.get_logger(__name__)
 
 
 class SqliteJournal(SqlReads):
@@ -93,9 +94,9 @@ class SqliteJournal(SqlReads):
             with commit(connection):
                 connection.execute(SQL["take_term"], {"owner": owner})
             _, self._epoch, incarnation, _ = connection.execute(SQL["read_term"]).fetchone()
-            (at,) = connection.execute(SQL["now"]).fetchone()
             self._reader = connect_to_read(self._path)
-        return Term(owner, self._epoch, incarnation, at)
+            prepare(connection)
+        return Term(owner, self._epoch, incarnation, now())
 
     async def close(self) -> None:
         """See Journal."""
@@ -116,16 +117,45 @@ class SqliteJournal(SqlReads):
     async def append(self, batch: Sequence[Write]) -> Appended:
         """See Journal."""
         check_batch(batch)
-        return await self._thread(self._writing).run(self._append, batch)
+        rows = rows_of(batch)
+        verdicts = await self._thread(self._writing).run(self._append, rows)
+        xids = [write.record.transaction.spec.xid for write in batch]
+        return Appended(tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), now())
 
-    def _append(self, batch: Sequence[Write]) -> Appended:
-        order = sorted(range(len(batch)), key=lambda index: batch[index].record.transaction.xid)
-        verdicts = [Verdict.REJECTED] * len(batch)
-        with self._counted() as connection:
-            for index in order:
-                verdicts[index] = _write(connection, batch[index])
-            (at,) = connection.execute(SQL["now"]).fetchone()
-        return Appended(tuple(verdicts), at)
+    def _append(self, rows: Sequence[Row]) -> dict[str, Verdict]:
+        """Write a batch's rows; return the verdicts of all but those that are at fault."""
+        verdicts: dict[str, Verdict] = {}
+        if self._writer is None:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            if len(rows) <= ROWS_MAX:
+                self._write(self._writer, rows, verdicts)
+            else:
+                with commit(self._writer):
+                    for first in range(0, len(rows), ROWS_MAX):
+                        self._write(self._writer, rows[first : first + ROWS_MAX], verdicts)
+        return verdicts
+
+    def _write(
+        self, connection: sqlite3.Connection, rows: Sequence[Row], verdicts: dict[str, Verdict]
+    ) -> None:
+        """Write rows with one statement, and note their verdicts; of one that is at fault none."""
+        try:
+            applied = append(connection, self._epoch, rows)
+        except _AT_FAULT as error:
+            if len(rows) <= 1:
+                for row in rows:
+                    log_rejected(row.xid, error)
+                return
+            half = len(rows) // 2
+            self._write(connection, rows[:half], verdicts)
+            self._write(connection, rows[half:], verdicts)
+            return
+        if applied:
+            verdicts.update(dict.fromkeys([row.xid for row in rows], Verdict.APPLIED))
+        else:
+            xids = json.dumps([row.xid for row in rows])
+            verdicts.update(verdicts_of(rows, connection.execute(SQL["own_writes"], (xids,))))
 
     async def prune(self, finished_before: int, limit: int) -> int:
         """See Journal."""
@@ -134,12 +164,8 @@ class SqliteJournal(SqlReads):
     def _prune(self, finished_before: int, limit: int) -> int:
         with self._counted() as connection:
             parameters = {"before": finished_before, "limit": limit}
-            old = connection.execute(SQL["find_old"], parameters).fetchall()
-            for xid, created_at, labels in old:
-                for label in json.loads(labels):
-                    connection.execute(SQL["delete_label"], (label, created_at, xid))
-                connection.execute(SQL["delete"], (xid,))
-        return len(old)
+            connection.execute(SQL["prune_labels"], parameters)
+            return connection.execute(SQL["prune"], parameters).rowcount
 
     async def save_instance(self, instance: Instance) -> None:
         """See Journal."""
@@ -184,68 +210,3 @@ class SqliteJournal(SqlReads):
         if thread is None:
             raise JournalUnavailable(_CLOSED)
         return thread
-
-
-def _write(connection: sqlite3.Connection, write: Write) -> Verdict:
-    try:
-        row = row_of(write)
-        applied = _begin(connection, row) if row.begins else _go_on(connection, row)
-    except _AT_FAULT as error:
-        log.error("record rejected", xid=write.record.transaction.xid, error=str(error))
-        return Verdict.REJECTED
-    if applied:
-        return Verdict.APPLIED
-    there = connection.execute(SQL["own_write"], (row.xid,)).fetchone()
-    own = there == (row.version, row.epoch, row.write_id)
-    return Verdict.APPLIED if own else Verdict.CONFLICT
-
-
-def _begin(connection: sqlite3.Connection, row: Row) -> bool:
-    inserted = connection.execute(
-        SQL["begin"],
-        (
-            row.xid,
-            row.version,
-            row.epoch,
-            row.write_id,
-            row.state,
-            row.due_at,
-            row.finished_at,
-            row.stuck,
-            row.paused,
-            row.progress,
-            row.created_at,
-            row.spec,
-            row.name,
-            _spaced(row),
-            _encode_labels(row.labels),
-        ),
-    ).rowcount
-    if inserted:
-        for label in row.labels:
-            connection.execute(SQL["add_label"], (label, row.created_at, row.xid))
-    return bool(inserted)
-
-
-def _go_on(connection: sqlite3.Connection, row: Row) -> bool:
-    progress = (
-        row.version,
-        row.epoch,
-        row.write_id,
-        row.state,
-        row.due_at,
-        row.finished_at,
-        row.stuck,
-        row.paused,
-        row.progress,
-    )
-    key = (row.xid, row.version - 1, row.epoch)
-    if row.spec is None:
-        updated = connection.execute(SQL["go_on"], progress + key)
-    else:
-        updated = connection.execute(SQL["admit"], (*progress, row.spec, _spaced(row), *key))
-    return bool(updated.rowcount)
-
-
-def _spaced(row: Row) -> str:
-    return f" {' '.join(row.participants or ())} "

@@ -227,6 +227,18 @@ async def test_many_bad_records_in_one_batch_are_all_found(journal: Journal) -> 
     assert verdicts == tuple(REJECTED if n % 5 == 0 else APPLIED for n in range(32))
 
 
+async def test_bad_records_of_a_batch_of_several_statements_fail_alone(journal: Journal) -> None:
+    """In SQLite 64 records are one statement, and 65 are two."""
+    bad = {0, 63, 64, 129}
+    records = [
+        touched(begun(f"x{n:03}"), version=1, due_at=None) if n in bad else begun(f"x{n:03}")
+        for n in range(130)
+    ]
+    verdicts = await put(journal, *records)
+    assert verdicts == tuple(REJECTED if n in bad else APPLIED for n in range(130))
+    assert await put(journal, *records[1:63]) == (CONFLICT,) * 62
+
+
 async def test_an_empty_batch_still_tells_the_time(journal: Journal) -> None:
     appended = await journal.append([])
     assert appended.verdicts == ()

@@ -18,9 +18,10 @@ from trypact_coordinator.core.errors import (
 from trypact_coordinator.core.transaction import BranchSpec, Kind
 from trypact_coordinator.journal.schema import migrations
 from trypact_coordinator.journal.sqlite import SqliteJournal
+from trypact_coordinator.journal.sqlite_statement import ROWS_MAX
 from trypact_coordinator.ports import Query, Verdict
 
-from tests.conformance.journal.stories import begun, decided, write
+from tests.conformance.journal.stories import begun, decided, finished, write
 
 NEEDED = migrations("sqlite")[-1].version
 
@@ -49,7 +50,7 @@ def started(program: str) -> "subprocess.Popen[str]":
     )
 
 
-def finished(program: str) -> dict[str, Any]:
+def printed_by(program: str) -> dict[str, Any]:
     """Run a Python program to its end; return the JSON it printed."""
     process = started(program)
     printed, _ = process.communicate()
@@ -73,6 +74,36 @@ async def test_commits_are_forced_to_disk(path: Path) -> None:
     assert writer is not None
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    await journal.close()
+
+
+async def test_a_batch_is_one_statement_and_its_own_commit(path: Path) -> None:
+    journal = SqliteJournal(path)
+    await journal.open("me")
+    writer = journal._writer
+    assert writer is not None
+    # Each once: a statement is told again for each trigger that it runs.
+    statements: dict[str, None] = {}
+    writer.set_trace_callback(lambda text: statements.update({text: None}))
+    await journal.append([write(begun(f"x{number}")) for number in range(ROWS_MAX)])
+    assert [text.split()[0] for text in statements] == ["INSERT"]
+    await journal.append([write(begun(f"y{number}")) for number in range(ROWS_MAX + 1)])
+    several = ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+    assert [text.split()[0] for text in statements][1:] == several
+    await journal.close()
+
+
+async def test_what_is_pruned_leaves_no_labels(path: Path) -> None:
+    journal = SqliteJournal(path)
+    await journal.open("me")
+    kept = begun("kept", labels=(("order", "1"),))
+    old = begun("old", labels=(("order", "1"), ("shop", "2")))
+    over = finished(decided(old))
+    for record in (kept, old, decided(old), over):
+        await journal.append([write(record)])
+    assert await journal.prune((over.transaction.finished_at or 0) + 1, 10) == 1
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT xid FROM labels").fetchall() == [("kept",)]
     await journal.close()
 
 
@@ -160,7 +191,7 @@ async def main():
     await journal.close()
 asyncio.run(main())
 """
-    return finished(program)
+    return printed_by(program)
 
 
 async def test_the_lock_names_who_holds_it_and_dies_with_them(path: Path) -> None:
@@ -211,7 +242,10 @@ async def test_a_program_that_locks_the_file_makes_it_unavailable(
     await journal.close()
 
 
-async def test_a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room(path: Path) -> None:
+@pytest.mark.parametrize("more", [0, ROWS_MAX], ids=["one statement", "several"])
+async def test_a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room(
+    path: Path, more: int
+) -> None:
     journal = SqliteJournal(path)
     await journal.open("me")
     writer = journal._writer
@@ -224,6 +258,7 @@ async def test_a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room(pat
         "large", branches=(BranchSpec("b", Kind.TCC, "inventory.reserve", b"x" * 100_000),)
     )
     batch = [write(begun("a")), write(decided(known)), write(large), write(begun("z"))]
+    batch += [write(begun(f"b{number}")) for number in range(more)]
     with pytest.raises(JournalUnavailable, match="full; make room"):
         await journal.append(batch)
     page = await journal.find(Query(), "", 10)
@@ -264,7 +299,7 @@ async def main():
     await journal.close()
 asyncio.run(main())
 """
-    outcome = finished(program)
+    outcome = printed_by(program)
     assert outcome["failed"] > 0
     assert outcome["missing"] == []
     assert "disk" in outcome["why"]

@@ -1,36 +1,61 @@
+-- A batch is one INSERT into a view, which is its own commit. Its first row has no xid, but the
+-- term's epoch, which is checked and the batch counted in the same breath. The others are records:
+-- transactions begin, and transactions go on. Whatever a trigger raises undoes all of it.
+
+-- name: batch
+CREATE TEMP VIEW batch (
+    xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress, spec,
+    participants, created_at, name, labels
+) AS
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
+
+-- name: present
+CREATE TEMP TRIGGER present INSTEAD OF INSERT ON batch WHEN NEW.xid IS NULL
+BEGIN
+    UPDATE term SET batch = batch + 1 WHERE id = 1 AND epoch = NEW.epoch;
+    SELECT raise(ABORT, 'the term is over') WHERE changes() = 0;
+END;
+
+-- name: begun
+CREATE TEMP TRIGGER begun INSTEAD OF INSERT ON batch WHEN NEW.version = 1
+BEGIN
+    INSERT INTO transactions (
+        xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress, spec,
+        participants, created_at, name, labels
+    )
+    VALUES (
+        NEW.xid, NEW.version, NEW.epoch, NEW.write_id, NEW.state, NEW.due_at, NEW.finished_at,
+        NEW.stuck, NEW.paused, NEW.progress, NEW.spec, NEW.participants, NEW.created_at, NEW.name,
+        NEW.labels
+    )
+    ON CONFLICT (xid) DO NOTHING;
+    INSERT INTO labels (label, created_at, xid)
+    SELECT value, NEW.created_at, NEW.xid FROM json_each(NEW.labels) WHERE changes() > 0
+    ON CONFLICT DO NOTHING;
+END;
+
+-- name: went_on
+CREATE TEMP TRIGGER went_on INSTEAD OF INSERT ON batch WHEN NEW.version > 1
+BEGIN
+    UPDATE transactions SET
+        version = NEW.version, epoch = NEW.epoch, write_id = NEW.write_id, state = NEW.state,
+        due_at = NEW.due_at, finished_at = NEW.finished_at, stuck = NEW.stuck,
+        paused = NEW.paused, progress = NEW.progress, spec = coalesce(NEW.spec, spec),
+        participants = coalesce(NEW.participants, participants)
+    WHERE xid = NEW.xid AND version = NEW.version - 1 AND epoch <= NEW.epoch;
+END;
+
+-- name: append
+INSERT INTO batch VALUES {rows};
+
 -- name: count_batch
--- Checks the epoch in the same breath: no row, no right to write.
+-- What is no batch of records is held to the epoch by this.
 UPDATE term SET batch = batch + 1 WHERE id = 1 AND epoch = :term_epoch;
 
--- name: begin
-INSERT INTO transactions (
-    xid, version, epoch, write_id, state, due_at, finished_at, stuck, paused, progress,
-    created_at, spec, name, participants, labels
-)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (xid) DO NOTHING;
-
--- name: add_label
-INSERT INTO labels (label, created_at, xid) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
-
--- name: go_on
-UPDATE transactions SET
-    version = ?, epoch = ?, write_id = ?, state = ?, due_at = ?, finished_at = ?, stuck = ?,
-    paused = ?, progress = ?
-WHERE xid = ? AND version = ? AND epoch <= ?;
-
--- name: admit
-UPDATE transactions SET
-    version = ?, epoch = ?, write_id = ?, state = ?, due_at = ?, finished_at = ?, stuck = ?,
-    paused = ?, progress = ?, spec = ?, participants = ?
-WHERE xid = ? AND version = ? AND epoch <= ?;
-
--- name: own_write
-SELECT version, epoch, write_id FROM transactions WHERE xid = ?;
-
--- name: now
--- The wall clock; SQLite tells it in whole milliseconds.
-SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000;
+-- name: own_writes
+-- By which a write that was lost, or had no effect, knows whether the row is its own.
+SELECT xid, version, epoch, write_id FROM transactions
+WHERE xid IN (SELECT value FROM json_each(?));
 
 -- name: take_term
 UPDATE term SET owner = :owner, epoch = epoch + 1 WHERE id = 1;
@@ -73,16 +98,21 @@ WHERE due_at IS NOT NULL GROUP BY state ORDER BY state;
 -- name: count_stuck
 SELECT count(*) FROM transactions INDEXED BY transactions_stuck WHERE stuck IS NOT NULL;
 
--- name: find_old
-SELECT xid, created_at, labels FROM transactions INDEXED BY transactions_newest
-WHERE created_at < :before AND finished_at < :before AND due_at IS NULL
-ORDER BY created_at, xid LIMIT :limit;
+-- name: prune_labels
+DELETE FROM labels WHERE (label, created_at, xid) IN (
+    SELECT l.value, old.created_at, old.xid FROM (
+        SELECT xid, created_at, labels FROM transactions INDEXED BY transactions_newest
+        WHERE created_at < :before AND finished_at < :before AND due_at IS NULL
+        ORDER BY created_at, xid LIMIT :limit
+    ) AS old, json_each(old.labels) AS l
+);
 
--- name: delete_label
-DELETE FROM labels WHERE label = ? AND created_at = ? AND xid = ?;
-
--- name: delete
-DELETE FROM transactions WHERE xid = ? AND due_at IS NULL;
+-- name: prune
+DELETE FROM transactions WHERE xid IN (
+    SELECT xid FROM transactions INDEXED BY transactions_newest
+    WHERE created_at < :before AND finished_at < :before AND due_at IS NULL
+    ORDER BY created_at, xid LIMIT :limit
+);
 
 -- name: save_instance
 INSERT INTO instances (participant, instance, content) VALUES (:participant, :instance, :content)
