@@ -47,8 +47,8 @@ APPROVED = {
     "coordinator/trypact_coordinator/runtime/clock.py": {"time.time", "time.time_ns"},
     "coordinator/trypact_coordinator/runtime/failpoints.py": {"os._exit"},
     "coordinator/trypact_coordinator/runtime/ids.py": {"time.time_ns"},
-    # It is its own database, whose clock is the Clock's source.
-    "coordinator/trypact_coordinator/journal/memory.py": {"time.time_ns"},
+    # Where a journal has no server, this is what the Clock follows.
+    "coordinator/trypact_coordinator/journal/wall_clock.py": {"time.time_ns"},
     "sdk/trypact/clock.py": {"time.time_ns"},
 }
 # Where an event loop of our own makes sleeping take no time.

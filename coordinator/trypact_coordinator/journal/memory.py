@@ -7,13 +7,13 @@ over it holds over them. It must never be a place to keep anything that matters.
 
 import asyncio
 import bisect
-import time
 from collections.abc import Callable, Sequence
 
 from trypact_coordinator.core.errors import JournalLocked, JournalUnavailable, OwnershipLost
 from trypact_coordinator.core.transaction import State, Transaction
 from trypact_coordinator.journal.row import Row, check_batch, row_of
 from trypact_coordinator.journal.search import matches, read_cursor, write_cursor
+from trypact_coordinator.journal.wall_clock import wall_clock_us
 from trypact_coordinator.ports import (
     Appended,
     Backlog,
@@ -26,11 +26,6 @@ from trypact_coordinator.ports import (
     Verdict,
     Write,
 )
-
-
-def wall_clock_us() -> int:
-    """Return the wall clock, in microseconds since 1970-01-01T00:00Z."""
-    return time.time_ns() // 1000
 
 
 class MemoryStore:

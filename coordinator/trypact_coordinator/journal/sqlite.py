@@ -29,12 +29,12 @@ from trypact_coordinator.journal.sqlite_file import (
     commit,
     connect_to_read,
     connect_to_write,
-    now,
     require_schema,
     take_lock,
     translated,
 )
 from trypact_coordinator.journal.sqlite_statement import ROWS_MAX, append, prepare
+from trypact_coordinator.journal.wall_clock import wall_clock_us
 from trypact_coordinator.ports import Appended, Instance, Term, Verdict, Write
 
 _DIALECT = Dialect(
@@ -96,7 +96,7 @@ class SqliteJournal(SqlReads):
             _, self._epoch, incarnation, _ = connection.execute(SQL["read_term"]).fetchone()
             self._reader = connect_to_read(self._path)
             prepare(connection)
-        return Term(owner, self._epoch, incarnation, now())
+        return Term(owner, self._epoch, incarnation, wall_clock_us())
 
     async def close(self) -> None:
         """See Journal."""
@@ -120,7 +120,9 @@ class SqliteJournal(SqlReads):
         rows = rows_of(batch)
         verdicts = await self._thread(self._writing).run(self._append, rows)
         xids = [write.record.transaction.spec.xid for write in batch]
-        return Appended(tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), now())
+        return Appended(
+            tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), wall_clock_us()
+        )
 
     def _append(self, rows: Sequence[Row]) -> dict[str, Verdict]:
         """Write a batch's rows; return the verdicts of all but those that are at fault."""

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,11 +30,6 @@ _PLAIN = {
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-def now() -> int:
-    """Return the time in microseconds; SQLite has no clock but the machine's."""
-    return time.time_ns() // 1_000
 
 
 class DatabaseThread:
