@@ -26,7 +26,11 @@ from tests.servers.process import ServerProcess, start_coordinator
 from tests.tidy.repository import ROOT
 
 # So patient that nothing fails while the gate is closed, and no call waits for another.
-_PATIENT = ("--call-timeout", "5m", "--default-timeout", "10m", "--calls-max", "100000")
+_PATIENT = (
+    *("--call-timeout", "5m", "--default-timeout", "10m", "--calls-max", "100000"),
+    # Nobody renews what is registered here.
+    *("--lapse-after", "24h"),
+)
 _OF_ONE_CLIENT = 5_000
 _ASK_AGAIN_SECONDS = 0.01
 _FINAL_SECONDS_MAX = 60.0

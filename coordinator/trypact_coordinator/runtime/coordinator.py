@@ -152,7 +152,6 @@ class Coordinator:
             settings.evict_after_ms,
             failpoints or Failpoints(),
             self.meters,
-            self.door.settled,
             self._on_fatal,
         )
         self._sweeper = Sweeper(journal, self._driver, clock, settings, self._on_fatal)
@@ -448,7 +447,7 @@ class Coordinator:
         branches = self.registry.addressed(branches)
         outcome = begin(spec, branches, self.clock.now(), self._driver.epoch, self.policy)
         self.registry.check(branches)
-        self.door.let_in(spec.xid)
+        self.door.let_in()
         return outcome
 
     async def _new(self, xid: str, deliveries: tuple[BranchSpec, ...]) -> tuple[BranchSpec, ...]:

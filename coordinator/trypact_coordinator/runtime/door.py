@@ -104,13 +104,9 @@ class Door:
                 why = f"{found.why}. Nothing was begun; ask again a little later."
                 raise Overloaded(why, found.hint_ms)
 
-    def let_in(self, xid: str) -> None:
+    def let_in(self) -> None:
         """Note that a transaction begins."""
-        self._intake.let_in(self._time(), xid)
-
-    def settled(self, xid: str) -> None:
-        """Note that a transaction has settled; more than once does no harm."""
-        self._intake.settled(xid)
+        self._intake.let_in(self._time())
 
     def _answered(self, participant: str) -> int:
         attempts = self._meters.attempts[participant]

@@ -62,7 +62,6 @@ class Driver:
         evict_after_ms: a transaction that waits longer for time alone leaves memory.
         failpoints: where crash tests kill the process.
         meters: counts what begins and what finishes.
-        on_settled: told the xid of each transaction that has settled, at least once.
         on_fatal: told once when this coordinator must stop.
     """
 
@@ -76,7 +75,6 @@ class Driver:
         evict_after_ms: int,
         failpoints: Failpoints,
         meters: Meters,
-        on_settled: Callable[[str], None],
         on_fatal: Callable[[CoordinatorError], None],
     ) -> None:
         self._journal = journal
@@ -88,7 +86,6 @@ class Driver:
         self._evict_after_us = evict_after_ms * MILLISECOND
         self._failpoints = failpoints
         self._meters = meters
-        self._on_settled = on_settled
         self._on_fatal = on_fatal
         self._slots: dict[str, Slot] = {}
         self._reloads: set[asyncio.Task[None]] = set()
@@ -302,8 +299,6 @@ class Driver:
     def _release(self, slot: Slot, outcome: Outcome, asked: Asker) -> None:
         """Let go what the (durable) outcome allows: calls, replies, the next alarm."""
         tx = slot.tx = outcome.transaction
-        if tx.settled:
-            self._on_settled(slot.xid)
         if outcome.calls:
             self._dispatcher.dispatch(outcome.calls)
         if asked is not None and not asked.done():

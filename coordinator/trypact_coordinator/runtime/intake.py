@@ -5,18 +5,16 @@ their turn of the event loop, and whether requests lie unread. A participant tha
 in seconds, fills memory but none of these queues, so a calm door stays open whatever it does.
 
 A door that is calm lets everything in, for a burst is best served by working it off in large
-batches. Once more has come than is worked off, it is crowded: there is a window for the
-transactions in progress, and one comes in when another settles. It narrows while the delay is above
-its target and widens while it is below, so the work in progress is as much as keeps the coordinator
-busy, and no more. Whoever has been in progress for much longer than our own part takes waits for a
-participant or an initiator, and counts no longer. It must never refuse anything but new
-transactions; who asks for what is known already is not asked about here.
+batches. Once more has come than is worked off, it is crowded: there is a window for the records on
+their way to the journal, and a transaction comes in while there are fewer. It narrows while the
+delay is above its target and widens while it is below, so there is as much to do as keeps the
+coordinator busy, and no more. It must never refuse anything but new transactions; who asks for what
+is known already is not asked about here.
 
 Pure: told by its callers what happened and when. Instants and durations are seconds.
 """
 
 import zlib
-from collections import OrderedDict
 
 # A stream whose next message had come already, each time for so long, is not read fast enough.
 UNREAD_MAX = 0.1
@@ -28,10 +26,10 @@ DELAY = 0.0025
 JOURNAL_TIMES = 4
 # The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
-# Transactions in progress while crowded.
-WINDOW_MIN = 32
-WINDOW_FIRST = 40
-WINDOW_MAX = 1024
+# Records on their way while crowded. With fewer, batches are so small that what each of them costs,
+# whatever is in it, is most of the work; at most as many as make a calm door crowded.
+WINDOW_MIN = 28
+WINDOW_FIRST = 32
 # What the window changes by with each batch, as a share of it: by all of it where the delay is
 # nothing or twice the target. What it lets in is felt several batches later, so it would swing in
 # larger steps; but a delay of less than two thirds of the target says that it is far too narrow.
@@ -40,12 +38,6 @@ STEP_FAR = 0.1
 FAR = 1 / 3
 # The delay is a mean over about so many batches.
 BATCHES = 8
-# Whoever began so long ago waits for somebody else; that is so many times our own delay, of which a
-# transaction meets three or four, and at least so many seconds.
-IN_PROGRESS_DELAYS = 8
-IN_PROGRESS_MIN = 0.2
-# Transactions that a batch lets in whatever is in progress: it may be that all of it waits.
-LET_IN_MIN = 2
 # It is over when nobody was refused for a while, and tried out now and then in any case: those who
 # ask again keep it crowded, also when there are no longer too many of them.
 CALM_AFTER = 1.0
@@ -69,13 +61,8 @@ class Intake:
         self._crowded_at = 0.0
         self._refused_at = 0.0
         self._window = float(WINDOW_FIRST)
-        # Since the last batch: how many were let in, and whether somebody found the window full.
-        self._let_in_since = 0
+        # Whether somebody has found the window full since the last batch.
         self._full = False
-        # When each began that is in progress; those that began first stand first, and are quick to
-        # find, as they would not be in a dict that loses its first keys.
-        self._begun_at: OrderedDict[str, float] = OrderedDict()
-        self._in_progress_max = IN_PROGRESS_MIN
         # The mean of the last delays; 0 before the first.
         self._delay = 0.0
         self._unread_at = -UNREAD_MAX
@@ -96,7 +83,6 @@ class Intake:
             self._interval_at = now
             self._shortest_before, self._shortest = self._shortest, took
         self._shortest = min(self._shortest, took)
-        self._in_progress_max = max(IN_PROGRESS_MIN, IN_PROGRESS_DELAYS * delay)
         self._delay += (delay - self._delay) / (BATCHES if self._delay else 1)
         if self.crowded:
             target = DELAY + JOURNAL_TIMES * min(self._shortest, self._shortest_before)
@@ -105,8 +91,8 @@ class Intake:
             if spare < 0 or self._full:
                 step = STEP_FAR if spare > FAR else STEP
                 window = self._window * (1 + step * spare)
-                self._window = min(max(window, WINDOW_MIN), WINDOW_MAX)
-        self._let_in_since, self._full = 0, False
+                self._window = max(min(window, self._records_max), WINDOW_MIN)
+        self._full = False
 
     def unread(self, now: float, lasted: float) -> None:
         """Note that a message was read, and for how long none had to be waited for before it."""
@@ -122,7 +108,7 @@ class Intake:
         if self.crowded:
             refused_lately = now - self._refused_at < CALM_AFTER
             if refused_lately and now - self._crowded_at < CROWDED_MAX:
-                full = self._is_full(now, records)
+                full = records >= self._window
                 self._full = self._full or full
                 return full
             self.crowded = False
@@ -131,19 +117,10 @@ class Intake:
         self._crowd(now)
         return True
 
-    def let_in(self, now: float, xid: str) -> None:
+    def let_in(self, now: float) -> None:
         """Note that a transaction begins."""
         self._count(now)
         self._let_in += 1
-        self._let_in_since += 1
-        self._forget(now)
-        # Also of one that has left memory and is begun again, the place is the last.
-        self._begun_at.pop(xid, None)
-        self._begun_at[xid] = now
-
-    def settled(self, xid: str) -> None:
-        """Note that a transaction has settled; more than once does no harm."""
-        self._begun_at.pop(xid, None)
 
     def refuse(self, now: float, xid: str, count: int = 1) -> int:
         """Note that some were refused; return in how many milliseconds they may be asked again.
@@ -162,26 +139,6 @@ class Intake:
     def _crowd(self, now: float) -> None:
         self.crowded = True
         self._crowded_at = self._refused_at = now
-
-    def _is_full(self, now: float, records: int) -> bool:
-        # With nothing on its way there is nothing of ours to wait for.
-        if records == 0:
-            return False
-        if records > self._records_max:
-            return True
-        if self._let_in_since < LET_IN_MIN:
-            return False
-        self._forget(now)
-        return len(self._begun_at) >= self._window
-
-    def _forget(self, now: float) -> None:
-        """Forget those that began too long ago to be what keeps us busy."""
-        begun_at = self._begun_at
-        while begun_at:
-            xid, at = next(iter(begun_at.items()))
-            if now - at < self._in_progress_max:
-                return
-            del begun_at[xid]
 
     def _count(self, now: float) -> None:
         if now - self._second_at >= 1.0:
