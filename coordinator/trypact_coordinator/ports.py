@@ -58,7 +58,7 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     """The reply to a batch."""
 
     verdicts: tuple[Verdict, ...]
-    # The database's time while the batch was written.
+    # The database's time when the batch was written, or soon after.
     at: int
 
 

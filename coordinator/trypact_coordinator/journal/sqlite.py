@@ -118,46 +118,44 @@ class SqliteJournal(SqlReads):
         """See Journal."""
         check_batch(batch)
         rows = rows_of(batch)
-        verdicts = await self._thread(self._writing).run(self._append, rows)
+        verdicts, at = await self._thread(self._writing).run(self._append, rows)
         xids = [write.record.transaction.spec.xid for write in batch]
-        return Appended(
-            tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), wall_clock_us()
-        )
+        return Appended(tuple([verdicts.get(xid, Verdict.REJECTED) for xid in xids]), at)
 
-    def _append(self, rows: Sequence[Row]) -> dict[str, Verdict]:
-        """Write a batch's rows; return the verdicts of all but those that are at fault."""
-        verdicts: dict[str, Verdict] = {}
+    def _append(self, rows: Sequence[Row]) -> tuple[dict[str, Verdict], int]:
+        """Write a batch's rows in one commit; return the verdicts by xid, and the time.
+
+        There is no verdict of a row that is at fault.
+        """
         if self._writer is None:
             raise JournalUnavailable(_CLOSED)
         with translated(self._path):
             if len(rows) <= ROWS_MAX:
-                self._write(self._writer, rows, verdicts)
-            else:
-                with commit(self._writer):
-                    for first in range(0, len(rows), ROWS_MAX):
-                        self._write(self._writer, rows[first : first + ROWS_MAX], verdicts)
-        return verdicts
+                with suppress(*_AT_FAULT):
+                    return self._written(self._writer, rows), wall_clock_us()
+            verdicts: dict[str, Verdict] = {}
+            with commit(self._writer):
+                for first in range(0, len(rows), ROWS_MAX):
+                    verdicts |= self._sifted(self._writer, rows[first : first + ROWS_MAX])
+            return verdicts, wall_clock_us()
 
-    def _write(
-        self, connection: sqlite3.Connection, rows: Sequence[Row], verdicts: dict[str, Verdict]
-    ) -> None:
-        """Write rows with one statement, and note their verdicts; of one that is at fault none."""
+    def _written(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> dict[str, Verdict]:
+        """Write rows with one statement; return their verdicts. Raises where one is at fault."""
+        if append(connection, self._epoch, rows):
+            return dict.fromkeys([row.xid for row in rows], Verdict.APPLIED)
+        xids = json.dumps([row.xid for row in rows])
+        return verdicts_of(rows, connection.execute(SQL["own_writes"], (xids,)))
+
+    def _sifted(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> dict[str, Verdict]:
+        """Write all rows but those that are at fault; return the verdicts of the others."""
         try:
-            applied = append(connection, self._epoch, rows)
+            return self._written(connection, rows)
         except _AT_FAULT as error:
-            if len(rows) <= 1:
-                for row in rows:
-                    log_rejected(row.xid, error)
-                return
-            half = len(rows) // 2
-            self._write(connection, rows[:half], verdicts)
-            self._write(connection, rows[half:], verdicts)
-            return
-        if applied:
-            verdicts.update(dict.fromkeys([row.xid for row in rows], Verdict.APPLIED))
-        else:
-            xids = json.dumps([row.xid for row in rows])
-            verdicts.update(verdicts_of(rows, connection.execute(SQL["own_writes"], (xids,))))
+            if len(rows) == 1:
+                log_rejected(rows[0].xid, error)
+                return {}
+        half = len(rows) // 2
+        return self._sifted(connection, rows[:half]) | self._sifted(connection, rows[half:])
 
     async def prune(self, finished_before: int, limit: int) -> int:
         """See Journal."""

@@ -15,8 +15,8 @@ from trypact_coordinator.core.errors import OwnershipLost
 from trypact_coordinator.journal.row import Row
 from trypact_coordinator.journal.sqlite_file import SQL
 
-# What one statement carries at most. There is one for each number of rows, and a connection keeps
-# 128 statements prepared.
+# What one statement carries at most. Each number of rows is a statement of its own, and a
+# connection keeps 128 prepared.
 ROWS_MAX = 64
 
 # `json.dumps` would make an encoder for each row.
@@ -27,7 +27,7 @@ _Value = str | bytes | int | None
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Make what the statement needs; it is gone with the connection. Raises sqlite3.Error."""
-    for part in ("batch", "present", "begun", "went_on"):
+    for part in ("batch", "in_term", "begun", "went_on"):
         connection.execute(SQL[part])
 
 
@@ -39,7 +39,7 @@ def append(connection: sqlite3.Connection, epoch: int, rows: Sequence[Row]) -> b
     values = chain(_head(epoch), *[_values(row) for row in rows])
     changed = connection.total_changes
     try:
-        connection.execute(_text(1 + len(rows)), tuple(values))
+        connection.execute(_text(len(rows)), tuple(values))
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
             raise OwnershipLost from error
@@ -51,8 +51,9 @@ def append(connection: sqlite3.Connection, epoch: int, rows: Sequence[Row]) -> b
 
 @lru_cache(maxsize=1 + ROWS_MAX)
 def _text(rows: int) -> str:
+    """Return the statement for so many rows after the first, which is the term's."""
     row = f"({', '.join('?' * len(_head(0)))})"
-    return SQL["append"].format(rows=", ".join([row] * rows))
+    return SQL["append"].format(rows=", ".join([row] * (1 + rows)))
 
 
 def _head(epoch: int) -> tuple[_Value, ...]:

@@ -27,7 +27,7 @@ JOURNAL_TIMES = 4
 # The journal's own time is the shortest that a batch took in this interval or the one before.
 INTERVAL = 10.0
 # Records on their way while crowded. With fewer, batches are so small that what each of them costs,
-# whatever is in it, is most of the work; at most as many as make a calm door crowded.
+# whatever is in it, is most of the work.
 WINDOW_MIN = 28
 WINDOW_FIRST = 32
 # What the window changes by with each batch, as a share of it: by all of it where the delay is
@@ -60,7 +60,7 @@ class Intake:
         self.crowded = False
         self._crowded_at = 0.0
         self._refused_at = 0.0
-        self._window = float(WINDOW_FIRST)
+        self._window = float(min(WINDOW_FIRST, records_max))
         # Whether somebody has found the window full since the last batch.
         self._full = False
         # The mean of the last delays; 0 before the first.
@@ -91,7 +91,7 @@ class Intake:
             if spare < 0 or self._full:
                 step = STEP_FAR if spare > FAR else STEP
                 window = self._window * (1 + step * spare)
-                self._window = max(min(window, self._records_max), WINDOW_MIN)
+                self._window = min(max(window, WINDOW_MIN), self._records_max)
         self._full = False
 
     def unread(self, now: float, lasted: float) -> None:

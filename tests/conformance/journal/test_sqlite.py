@@ -97,13 +97,39 @@ async def test_what_is_pruned_leaves_no_labels(path: Path) -> None:
     journal = SqliteJournal(path)
     await journal.open("me")
     kept = begun("kept", labels=(("order", "1"),))
-    old = begun("old", labels=(("order", "1"), ("shop", "2")))
-    over = finished(decided(old))
-    for record in (kept, old, decided(old), over):
-        await journal.append([write(record)])
-    assert await journal.prune((over.transaction.finished_at or 0) + 1, 10) == 1
+    await journal.append([write(kept)])
+    for xid in ("old1", "old2"):
+        old = begun(xid, labels=(("order", "1"), ("shop", "2")))
+        for record in (old, decided(old), finished(decided(old))):
+            await journal.append([write(record)])
+    before = (finished(decided(kept)).transaction.finished_at or 0) + 1
+    labels = "SELECT xid FROM labels ORDER BY xid"
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT xid FROM labels").fetchall() == [("kept",)]
+        assert await journal.prune(before, 1) == 1
+        assert connection.execute(labels).fetchall() == [("kept",), ("old2",), ("old2",)]
+        assert await journal.prune(before, 1) == 1
+        assert connection.execute(labels).fetchall() == [("kept",)]
+    await journal.close()
+
+
+async def test_a_transaction_that_was_there_before_keeps_its_labels(path: Path) -> None:
+    journal = SqliteJournal(path)
+    await journal.open("me")
+    await journal.append([write(begun("x", labels=(("order", "1"),)))])
+    again = [write(begun("x", labels=(("order", "2"),))), write(begun("y"))]
+    assert (await journal.append(again)).verdicts == (Verdict.CONFLICT, Verdict.APPLIED)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT label FROM labels").fetchall() == [("order 1",)]
+    await journal.close()
+
+
+async def test_what_a_statement_puts_aside_stays_in_memory(path: Path) -> None:
+    """A folder for temporary files may be read-only, or full, and is no place for payloads."""
+    journal = SqliteJournal(path)
+    await journal.open("me")
+    writer = journal._writer
+    assert writer is not None
+    assert writer.execute("PRAGMA temp_store").fetchone() == (2,)
     await journal.close()
 
 

@@ -95,7 +95,7 @@ class Coordinator:
 
 
 def capacity(commit: float = 0.001, clients: int = 256) -> float:
-    """Transactions a second with so many in progress, of which each has a record in each batch."""
+    """Transactions a second of so many, each of which has a record in each batch."""
     return clients / (commit + clients * 0.00007) / RECORDS
 
 
@@ -119,7 +119,7 @@ def test_past_saturation_the_work_goes_on_and_stays_quick(times: float, commit: 
     assert coordinator.refused > 0
 
 
-def test_a_slow_journal_soon_has_as_much_in_progress_as_it_needs() -> None:
+def test_a_slow_journal_soon_has_as_much_on_its_way_as_it_needs() -> None:
     most = capacity(0.02)
     coordinator = Coordinator(arrivals=2 * most, commit=0.02).run(4)
     assert len(coordinator.run(1).latencies) > 0.75 * most
@@ -146,13 +146,6 @@ def test_a_load_that_falls_is_let_in_whole_again() -> None:
     coordinator.run(5)
     assert coordinator.refused == 0
     assert not coordinator.intake.crowded
-
-
-def test_many_in_flight_are_no_reason_to_refuse() -> None:
-    intake = Intake(2 * BATCH_MAX)
-    for number in range(10_000):
-        assert not intake.shut(number, 1)
-        intake.let_in(number)
 
 
 def test_a_burst_that_two_batches_hold_is_let_in() -> None:
@@ -244,6 +237,26 @@ def test_what_lies_unread_narrows_the_window_however_short_the_delay() -> None:
         intake.refuse(at, "refused")
         intake.written(at, 0.001, 0.001)
     assert width(intake, 0.4) == WINDOW_MIN
+
+
+@pytest.mark.parametrize("records_max", [10, 2 * BATCH_MAX])
+def test_while_the_journal_stands_no_more_come_in_than_it_may_be_behind(records_max: int) -> None:
+    intake = Intake(records_max)
+    records = 0
+    for tenth in range(600):
+        while not intake.shut(tenth / 10, records):
+            records += 1
+        intake.refuse(tenth / 10, "refused")
+    assert records == records_max + 1
+
+
+@pytest.mark.parametrize("records_max", [10, 2 * BATCH_MAX])
+def test_a_crowded_door_is_never_wider_than_a_calm_one(records_max: int) -> None:
+    intake = Intake(records_max)
+    intake.unread(0.0, UNREAD_MAX)
+    for batch in range(400):
+        assert width(intake, batch / 1000) <= records_max
+        intake.written(batch / 1000, 0.001, 0.001)
 
 
 def test_transactions_that_are_dear_do_not_pile_up() -> None:

@@ -1,6 +1,7 @@
--- A batch is one INSERT into a view, which is its own commit. Its first row has no xid, but the
--- term's epoch, which is checked and the batch counted in the same breath. The others are records:
--- transactions begin, and transactions go on. Whatever a trigger raises undoes all of it.
+-- A batch is one INSERT into a view, which is its own commit; a large one is several in one commit.
+-- The first row has no xid, but the term's epoch, which is checked and the batch counted in the
+-- same breath. The others are records: transactions begin, and transactions go on. Whatever a
+-- trigger raises undoes all of it.
 
 -- name: batch
 CREATE TEMP VIEW batch (
@@ -9,8 +10,8 @@ CREATE TEMP VIEW batch (
 ) AS
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
 
--- name: present
-CREATE TEMP TRIGGER present INSTEAD OF INSERT ON batch WHEN NEW.xid IS NULL
+-- name: in_term
+CREATE TEMP TRIGGER in_term INSTEAD OF INSERT ON batch WHEN NEW.xid IS NULL
 BEGIN
     UPDATE term SET batch = batch + 1 WHERE id = 1 AND epoch = NEW.epoch;
     SELECT raise(ABORT, 'the term is over') WHERE changes() = 0;
