@@ -121,9 +121,13 @@ async def prune(url: str, owner: str, older_than_us: int) -> int:
     """Delete what finished longer ago than that by the journal's own time; return how many.
 
     Raises InvalidArgument, JournalLocked while a coordinator runs on it (that one prunes by
-    itself), SchemaMismatch, JournalUnavailable.
+    itself), SchemaMismatch, JournalUnavailable, also where there is no such file.
     """
-    if not urls.is_sqlite(url) and not urls.is_postgres(url):
+    if urls.is_sqlite(url):
+        from trypact_coordinator.journal.sqlite_file import require_journal
+
+        require_journal(urls.sqlite_path(url))
+    elif not urls.is_postgres(url):
         raise urls.no_lasting_journal(url)
     journal = open_journal(url)
     term = await journal.open(owner)

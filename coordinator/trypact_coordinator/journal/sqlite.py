@@ -29,6 +29,7 @@ from trypact_coordinator.journal.sqlite_file import (
     commit,
     connect_to_read,
     connect_to_write,
+    require_no_other_content,
     require_schema,
     take_lock,
     translated,
@@ -78,10 +79,12 @@ class SqliteJournal(SqlReads):
 
     async def open(self, owner: str) -> Term:
         """See Journal."""
-        self._lock = take_lock(self._path, owner)
         self._writing = DatabaseThread("journal-write")
         self._reading = DatabaseThread("journal-read")
         try:
+            # Before anything is made beside it.
+            await self._writing.run(require_no_other_content, self._path)
+            self._lock = take_lock(self._path, owner)
             return await self._writing.run(self._open, owner)
         except BaseException:
             await self.close()

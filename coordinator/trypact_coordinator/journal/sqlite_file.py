@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -96,13 +96,29 @@ def take_lock(path: Path, owner: str) -> int:
 
 def _cannot_lock(path: Path, error: OSError) -> str:
     folder = path.parent
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not folder.exists():
         return f"the journal {path} cannot be made: there is no folder {folder}; make it first"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"the journal {path} cannot be written: {folder} is read-only for this user"
     if error.errno == errno.ENOTDIR:
         return f"the journal {path} cannot be made: {folder} is not a folder"
     return f"the journal {path} cannot be locked: {error.strerror}"
+
+
+def require_journal(path: Path) -> None:
+    """Raise JournalUnavailable where there is no file."""
+    if not path.exists():
+        raise JournalUnavailable(f"there is no journal {path}")
+
+
+def require_no_other_content(path: Path) -> None:
+    """Raise SchemaMismatch for a file that holds something else, and leave it as it was found.
+
+    To open it for writing would make it one with a write-ahead log.
+    """
+    if path.is_file() and path.stat().st_size:
+        with translated(path), closing(connect_to_read(path)) as connection:
+            found_version(connection, path)
 
 
 def connect_to_write(path: Path) -> sqlite3.Connection:
@@ -124,8 +140,7 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open the file for reading only; it must be there."""
-    if not path.exists():
-        raise JournalUnavailable(f"there is no journal {path}")
+    require_journal(path)
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,

@@ -18,6 +18,7 @@ from trypact_coordinator.journal.sqlite_file import (
     connect_to_write,
     found_version,
     migrate,
+    require_no_other_content,
     require_version,
     take_lock,
     translated,
@@ -31,7 +32,7 @@ async def migrate_file(path: Path) -> tuple[int, int]:
     thread = DatabaseThread("journal-migrate")
     try:
         # Before anything is made beside it: a file that is no journal is left as it was found.
-        await thread.run(_require_no_other_content, path)
+        await thread.run(require_no_other_content, path)
         lock = take_lock(path, "journal migrate")
     except BaseException:
         thread.end()
@@ -41,12 +42,6 @@ async def migrate_file(path: Path) -> tuple[int, int]:
     finally:
         os.close(lock)
         thread.end()
-
-
-def _require_no_other_content(path: Path) -> None:
-    if path.exists() and path.stat().st_size:
-        with translated(path), closing(connect_to_read(path)) as connection:
-            found_version(connection, path)
 
 
 def _migrate(path: Path) -> tuple[int, int]:

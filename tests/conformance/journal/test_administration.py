@@ -1,5 +1,6 @@
 """Migrating, verifying and pruning a journal that no coordinator runs on."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,12 @@ async def test_prune_goes_by_age_and_counts(url: str) -> None:
     verified = await verify(url)
     assert verified.states == {State.TRYING: 3, State.CANCELLED: 1}
     assert verified.problems == ()
+
+
+async def test_nothing_is_made_where_there_is_nothing_to_prune(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnavailable, match="there is no journal"):
+        await prune(f"sqlite:///{tmp_path}/typo.db", "me", 0)
+    assert os.listdir(tmp_path) == []
 
 
 async def test_there_is_nothing_to_verify_where_nothing_is(url: str, tmp_path: Path) -> None:

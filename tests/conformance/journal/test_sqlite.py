@@ -39,6 +39,10 @@ def saved(path: Path) -> str:
     return path.read_text()
 
 
+def saved_bytes(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 def started(program: str) -> "subprocess.Popen[str]":
     """Start a Python program as a process of its own."""
     return subprocess.Popen(
@@ -161,9 +165,11 @@ async def test_a_file_that_is_no_database_is_refused_and_kept(path: Path) -> Non
 async def test_a_database_of_something_else_is_refused_and_kept(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    found = saved_bytes(path)
     assert "no journal's" in await refusal(path, SchemaMismatch)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("songs",)]
+    assert saved_bytes(path) == found
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize(
