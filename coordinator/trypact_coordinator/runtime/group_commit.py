@@ -43,6 +43,9 @@ IN_STEP_MAX = 128
 # How long a lazy record waits for a forced one to leave with.
 LAZY_SECONDS = 0.01
 
+# A journal that has not taken a batch for so long is worth a word.
+STALL_SECONDS = 1.0
+
 _RETRY_SECONDS_FIRST = 0.05
 _RETRY_SECONDS_MAX = 2.0
 
@@ -93,6 +96,9 @@ class GroupCommit:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._write_ids = 0
+        # Since when the batch on its way is being written, and why it was not at the last attempt.
+        self._writing_since: float | None = None
+        self._trouble = ""
         # Why nothing is written any more.
         self._broken: JournalError | None = None
         self._closing = False
@@ -100,6 +106,16 @@ class GroupCommit:
     def __len__(self) -> int:
         """Return how many records are on their way."""
         return len(self._pending_xids)
+
+    def stall(self) -> tuple[float, str] | None:
+        """Return for how many seconds the journal has not taken a batch, and why ("" is unknown).
+
+        None where it is less than STALL_SECONDS, or nothing is to be written.
+        """
+        if self._writing_since is None:
+            return None
+        seconds = self._elapsed() - self._writing_since
+        return (seconds, self._trouble) if seconds >= STALL_SECONDS else None
 
     def start(self) -> None:
         """Begin to write."""
@@ -232,6 +248,7 @@ class GroupCommit:
         Returns the fates, and the seconds the journal took; None where it gave up for good.
         """
         delay = _RETRY_SECONDS_FIRST
+        self._writing_since = self._elapsed()
         while self._broken is None:
             began = self._elapsed()
             try:
@@ -242,6 +259,7 @@ class GroupCommit:
                 if self._closing:
                     self._broken = error
                     break
+                self._trouble = str(error)
                 log.warning("journal unavailable; will write again", error=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _RETRY_SECONDS_MAX)
@@ -253,6 +271,7 @@ class GroupCommit:
                 self._broken = JournalError(f"{type(error).__name__}: {error}")
             else:
                 self._observe(appended.at)
+                self._writing_since, self._trouble = None, ""
                 took = self._elapsed() - began
                 self._meters.committed(len(batch), took)
                 return list(appended.verdicts), took

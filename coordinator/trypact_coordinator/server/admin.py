@@ -56,7 +56,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         tx = await self._coordinator.get(wire.xid_of(request.xid))
         now = self._coordinator.clock.now()
         return admin_pb2.ShowTransactionResponse(
-            transaction=detail(tx), explanation=explain(tx, now), now=wire.timestamp(now)
+            transaction=detail(tx),
+            explanation=explain(tx, now, self._coordinator.writer.stall()),
+            now=wire.timestamp(now),
         )
 
     async def RetryTransaction(

@@ -7,6 +7,7 @@ next and when, and what may an operator safely do. The command line and alerts u
 import re
 from collections.abc import Iterator
 
+from trypact_coordinator.core.policy import SECOND
 from trypact_coordinator.core.transaction import (
     DECIDING,
     SETTLED,
@@ -35,13 +36,17 @@ _FAILING_CALLS = 2
 _RAISED = re.compile(r"the handler raised (\w+)")
 
 
-def explain(tx: Transaction, now: int) -> str:
+def explain(tx: Transaction, now: int, stall: tuple[float, str] | None = None) -> str:
     """Say in plain words how a transaction stands at `now` (microseconds, the journal's clock).
 
-    Paragraphs are separated by empty lines; a paragraph is one line, to be wrapped by the reader.
+    `stall` says for how many seconds the journal has taken nothing, and why. Paragraphs are
+    separated by empty lines; a paragraph is one line, to be wrapped by the reader.
     """
-    paragraphs = [_headline(tx, now), *_marks(tx), *_holding_up(tx, now)]
-    paragraphs += [*_next(tx, now), *_left_behind(tx), _advice(tx)]
+    paragraphs = [_headline(tx, now), *_marks(tx)]
+    if stall and _unfinished(tx):
+        paragraphs.append(_stalled(*stall))
+    else:
+        paragraphs += [*_holding_up(tx, now), *_next(tx, now), *_left_behind(tx), _advice(tx)]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
@@ -137,6 +142,17 @@ def _marks(tx: Transaction) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------- who holds it up
+
+
+def _stalled(seconds: float, why: str) -> str:
+    """Say that it is the journal; what participants have answered meanwhile nobody can see yet."""
+    since = in_words(int(seconds * SECOND))
+    because = f": {one_line(why)}" if why else ""
+    return (
+        f"The journal has taken no record for {since}{because}. Until it does nothing is decided, "
+        "and what has been answered meanwhile is not shown here. What to do: see to the journal; "
+        "then everything goes on by itself."
+    )
 
 
 def _holding_up(tx: Transaction, now: int) -> Iterator[str]:

@@ -12,7 +12,12 @@ from trypact_coordinator.core.step import begin
 from trypact_coordinator.core.transaction import BranchSpec, Kind, Spec
 from trypact_coordinator.journal.memory import MemoryJournal
 from trypact_coordinator.ports import Appended, Verdict, Write
-from trypact_coordinator.runtime.group_commit import IN_STEP_MAX, IN_STEP_MIN, GroupCommit
+from trypact_coordinator.runtime.group_commit import (
+    IN_STEP_MAX,
+    IN_STEP_MIN,
+    STALL_SECONDS,
+    GroupCommit,
+)
 from trypact_coordinator.runtime.meters import Meters
 
 XIDS = [f"x{number:02}" for number in range(IN_STEP_MIN)]
@@ -119,6 +124,23 @@ async def test_closing_gives_up_on_a_journal_that_does_not_answer() -> None:
     await journal.knocked.wait()
     await writer.close()
     assert isinstance((await asked)[0], JournalUnavailable)
+
+
+async def test_a_journal_that_takes_nothing_is_told_with_the_reason() -> None:
+    journal, now = Counting(), [5.0]
+    writer = await started(journal)
+    writer._elapsed = lambda: now[0]
+    assert writer.stall() is None
+    journal.failure = JournalUnavailable("it is locked")
+    asked = asyncio.create_task(fates(writer, record("x")))
+    await journal.knocked.wait()
+    assert writer.stall() is None
+    now[0] += STALL_SECONDS
+    assert writer.stall() == (STALL_SECONDS, "it is locked")
+    journal.failure = None
+    assert await asked == [Verdict.APPLIED]
+    assert writer.stall() is None
+    await writer.close()
 
 
 async def test_what_is_on_its_way_is_counted_and_each_batch_tells_how_long_it_took() -> None:

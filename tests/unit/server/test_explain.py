@@ -346,6 +346,24 @@ def test_a_branch_that_was_settled_by_hand() -> None:
     assert text.endswith("Nothing is left to do.")
 
 
+def test_a_journal_that_takes_nothing_is_what_holds_everything_up() -> None:
+    story = Story(STOCK, MONEY).answers("stock", Operation.TRY, Ok(), 1)
+
+    assert explain(story.tx, story.now + SECOND, (9.0, "another program has locked it")) == said("""
+        Transaction order-17 (order.submit) began 2 seconds ago and is undecided. 1 of 2 Tries
+        answered OK so far.
+
+        The journal has taken no record for 9 seconds: another program has locked it. Until it does
+        nothing is decided, and what has been answered meanwhile is not shown here. What to do: see
+        to the journal; then everything goes on by itself.
+    """)
+
+
+def test_a_journal_that_takes_nothing_holds_up_nothing_that_is_finished() -> None:
+    tx = tombstone("order-18", BEGAN, 1, POLICY).transaction
+    assert explain(tx, BEGAN, (9.0, "")) == explain(tx, BEGAN)
+
+
 def test_an_xid_that_was_settled_before_it_was_begun() -> None:
     tx = tombstone("order-18", BEGAN, 1, POLICY).transaction
 
